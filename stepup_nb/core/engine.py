@@ -1,0 +1,748 @@
+"""How steps move: one function moves them, one predicate says what they wait for.
+
+Checked, queued, started, verified, put back: everything that follows from reports and from changed conditions. What
+clients ask for is in `declaring` and `scheduler`. Knows nothing of processes, sockets, SQL or notebooks.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from itertools import count
+
+from stepup_nb.core import uptodate
+from stepup_nb.core.errors import InternalError
+from stepup_nb.core.graph import Graph
+from stepup_nb.core.messages import (
+    Decision,
+    FilesLooked,
+    JobEnded,
+    JobNotStarted,
+    LogLine,
+    LookAt,
+    StartJob,
+    StopJob,
+)
+from stepup_nb.core.model import (
+    ALLOWED,
+    CANCELLED,
+    CHECKING,
+    FAILED,
+    PENDING,
+    QUEUED,
+    RUNNING,
+    SUCCEEDED,
+    Content,
+    File,
+    FileHash,
+    FileProblem,
+    FileState,
+    Job,
+    Look,
+    Outcome,
+    Scope,
+    Step,
+    StepSpec,
+    StepState,
+    Stop,
+)
+from stepup_nb.core.pools import Pools
+from stepup_nb.core.words import did_you_mean, ending
+
+PUT_BACKS = 2
+"""So often an input that changed during a job puts its step back; the next time the step fails (SPEC 4.5)."""
+
+
+def coarse(seconds: float) -> float:
+    """Return a power of two near a measured duration.
+
+    Recorded durations only order what may start; on a fine scale noise would reorder equal steps from run to run.
+    """
+    return float(2.0 ** max(-4, round(math.log2(max(seconds, 1e-6)))))
+
+
+@dataclass(slots=True)
+class Looking:
+    """A look at files that is under way, and what it is for."""
+
+    purpose: str
+    """``check``, ``confirm``, ``verify`` or ``look``."""
+    step: Step | None = None
+    job: Job | None = None
+
+
+class Engine:
+    """The graph, the pools, the live jobs, and the rules by which steps move."""
+
+    def __init__(self, workers: int) -> None:
+        self.graph = Graph()
+        self.pools = Pools(workers)
+        self.jobs: dict[int, Job] = {}
+        """Live jobs: those that hold slots."""
+        self.holds: set[str] = set()
+        self.counts: dict[StepState, int] = dict.fromkeys(StepState, 0)
+        """Live steps by state: a view, verified against the steps in tests."""
+        self._next_job = 1
+        self._next_token = 1
+        self._turn = 0
+        self._now = 0.0
+        self._out = Decision()
+        self._looking: dict[int, Looking] = {}
+        self._plain_looks = 0
+        """Looks under way that no step waits for, but every wait."""
+        self._review: deque[Step] = deque()
+        """PENDING and QUEUED steps whose conditions may have changed."""
+        self._timers: list[tuple[float, int, Callable[[], None]]] = []
+        self._timer_numbers = count()
+        self._dying: dict[str, dict[int, Job]] = {}
+        """Paths that a job which is being stopped reads or writes."""
+        self._leaving: dict[int, Scope] = {}
+        """Live jobs that a cell's new round has not decided on (yet), with that cell."""
+        self._delayed = 0
+        """Steps that pause before another attempt."""
+        self._new_failures = False
+        """A step came to a bad end since waits were looked at."""
+        self._stale_tails = 0
+        """Changes since the critical paths were worked out."""
+
+    # --- time and the loop ---------------------------------------------------------------------
+
+    def _expire(self) -> None:
+        while self._timers and self._timers[0][0] <= self._now:
+            heapq.heappop(self._timers)[2]()
+
+    def _at(self, time: float, call: Callable[[], None]) -> None:
+        heapq.heappush(self._timers, (time, next(self._timer_numbers), call))
+
+    def _settle(self) -> None:
+        while True:
+            while self._review:
+                self._review_step(self._review.popleft())
+            # Working them out takes a walk over the graph: only where it decides, and less often as it grows.
+            if self._stale_tails * 8 > len(self.graph.steps) and self.pools.is_contended():
+                self._work_out_tails()
+            step = self.pools.next_start()
+            if step is None:
+                break
+            self._start(step)
+
+    # --- moving --------------------------------------------------------------------------------
+
+    def _move(self, step: Step, state: StepState, reason: str) -> None:
+        """Move a step: the only assignment of a state after its birth."""
+        if state not in ALLOWED[step.state]:
+            raise InternalError(f"{step.key}: {step.state} -> {state} ({reason})")
+        if step.is_live:
+            self.counts[step.state] -= 1
+            self.counts[state] += 1
+        if step.state is QUEUED:
+            if state is not RUNNING:
+                self.pools.dequeue(step)
+            self._touch_pools(step.spec)
+        step.state = state
+        step.reason = reason
+        self._out.steps[step.key] = step
+        if state is QUEUED:
+            step.queued_at = self._now
+            self.pools.enqueue(step)
+            self._touch_pools(step.spec)
+
+    def _touch(self, step: Step, reason: str | None = None) -> None:
+        if reason is not None:
+            step.reason = reason
+        self._out.steps[step.key] = step
+
+    def _touch_pools(self, spec: StepSpec) -> None:
+        for name, _ in spec.pool:
+            self._out.pools[name] = self.pools.pools[name]
+
+    def _pend(self, step: Step, reason: str) -> None:
+        """Make a step PENDING from wherever it is, and let its consumers know that its outputs are outdated.
+
+        A running job is stopped. Works through chains of any length without recursion.
+        """
+        todo = [(step, reason)]
+        while todo:
+            at, words = todo.pop()
+            if at.state is RUNNING:
+                self._stop(at, Stop.PUT_BACK)
+            at.token = 0
+            at.is_outdated = False
+            at.skipped = False
+            had_outputs = at.state in (SUCCEEDED, RUNNING)
+            if at.state is not PENDING:
+                self._move(at, PENDING, words)
+            else:
+                self._touch(at, words)
+            self._review.append(at)
+            if not had_outputs:
+                continue
+            for path in at.spec.out:
+                file = self.graph.files[path]
+                if file.producer is not at:
+                    continue
+                self._set_file(file, FileState.OUTDATED if at.record is not None else FileState.AWAITED)
+                todo += [
+                    (reader, f"input '{path}' is to be made again by step '{at.label}'")
+                    for reader in file.consumers.values()
+                    if reader.state in (SUCCEEDED, RUNNING, QUEUED, CHECKING)
+                ]
+
+    def _set_file(self, file: File, state: FileState) -> None:
+        if file.state is not state:
+            file.state = state
+            self._out.files[file.path] = file
+
+    def _review_readers(self, file: File) -> None:
+        self._review.extend(reader for reader in file.consumers.values() if reader.state is PENDING)
+
+    # --- waiting: one predicate ----------------------------------------------------------------
+
+    def _obstacle(self, step: Step) -> str:
+        """Say what keeps a step from being checked, or return an empty text."""
+        spec = step.spec
+        if step.job is not None:
+            return "waits for the end of its earlier job"
+        if spec.block:
+            return "blocked (--block)"
+        if spec.optional and not self._is_needed(step):
+            return "optional: no step needs its outputs"
+        if step.hold and step.hold in self.holds:
+            return "held until the end of its hold() block"
+        for name, target in step.needs_after.items():
+            if target is None:
+                hint = did_you_mean(
+                    name, [key for key, s in self.graph.steps.items() if s.is_live and s is not step]
+                )
+                return f"--after names a step '{name}' that is not declared{hint}"
+            if target.state is not SUCCEEDED:
+                return self._supplier(target, "waits for")
+        for path in spec.inp:
+            if words := self._missing(self.graph.files[path]):
+                return words
+        if self._dying:
+            for path in (*spec.inp, *spec.out, *spec.vol):
+                for job in self._dying.get(path, {}).values():
+                    if path not in spec.inp or path in job.writes:
+                        job.blocks.add(step.key)
+                        return f"waits until the stopped job of '{self._label(job.step)}' is gone"
+        scope = step.scope
+        if scope is not None and scope.leaving and not scope.released:
+            return "waits until what an earlier run of its cell started is decided"
+        if step.not_before > self._now:
+            return f"pauses before attempt {step.attempts + 1} of {spec.retry + 1}"
+        if step.is_outdated:
+            return self.pools.obstacle(spec.pool)
+        return ""
+
+    def _missing(self, file: File) -> str:
+        """Say why a file is no usable input (yet), or return an empty text."""
+        maker = file.producer
+        if maker is not None and maker.is_live:
+            if maker.state is SUCCEEDED:
+                return ""
+            return self._supplier(maker, f"input '{file.path}' waits for")
+        if not file.seen:
+            return ""
+        if isinstance(file.look, FileProblem):
+            return f"input '{file.path}' {file.look.words}"
+        if maker is not None:
+            if file.state is FileState.BUILT:
+                return ""
+            what = "is missing" if file.look is None else "is not as it was built"
+            return (
+                f"input '{file.path}' {what}; it was made by step '{maker.label}', which is not declared now"
+            )
+        if file.look is None:
+            return f"input '{file.path}' is missing, and no step builds it"
+        return ""
+
+    @staticmethod
+    def _supplier(step: Step, words: str) -> str:
+        if step.state is FAILED:
+            return f"{words} step '{step.label}', which failed"
+        if step.state is CANCELLED:
+            return f"{words} step '{step.label}', which was cancelled"
+        return f"{words} step '{step.label}'"
+
+    def _is_needed(self, step: Step) -> bool:
+        """Tell whether an optional step is needed: through its consumers, and theirs."""
+        todo = [step]
+        done = set()
+        while todo:
+            at = todo.pop()
+            if at.key in done:
+                continue
+            done.add(at.key)
+            for path in at.spec.out:
+                for reader in self.graph.files[path].consumers.values():
+                    if not reader.spec.optional:
+                        return True
+                    todo.append(reader)
+        return False
+
+    def reason(self, step: Step) -> str:
+        """Say in words why a step is where it is."""
+        if step.state is PENDING:
+            return self._obstacle(step) or self.pools.obstacle(step.spec.pool) or step.reason
+        if step.state is QUEUED:
+            return self.pools.why(step)
+        return step.reason
+
+    def _label(self, key: str) -> str:
+        step = self.graph.steps.get(key)
+        return step.label if step is not None else key
+
+    # --- reviewing, checking, starting ---------------------------------------------------------
+
+    def _review_step(self, step: Step) -> None:
+        """Move a step on if its conditions changed."""
+        if not step.is_live or self.graph.steps.get(step.key) is not step:
+            return
+        if step.state is PENDING:
+            obstacle = self._obstacle(step)
+            if obstacle:
+                if obstacle != step.reason:
+                    self._touch(step, obstacle)
+            else:
+                self._check(step)
+        elif step.state is QUEUED:
+            obstacle = self._obstacle(step)
+            if obstacle:
+                self._move(step, PENDING, obstacle)
+
+    def _check(self, step: Step) -> None:
+        spec = step.spec
+        self._move(step, CHECKING, "its files are being looked at")
+        paths = spec.inp if step.force or step.record is None else (*spec.inp, *spec.out)
+        if paths:
+            step.token = self._look(paths, Looking("check", step))
+        else:
+            self._checked(step)
+
+    def _look(self, paths: Iterable[str], looking: Looking) -> int:
+        token = self._next_token
+        self._next_token += 1
+        self._plain_looks += looking.step is None
+        self._looking[token] = looking
+        files = tuple((path, self._known(path)) for path in paths)
+        self._out.instructions.append(LookAt(token, files))
+        return token
+
+    def _known(self, path: str) -> FileHash | None:
+        file = self.graph.files.get(path)
+        return file.look if file is not None and isinstance(file.look, FileHash) else None
+
+    def _files_looked(self, report: FilesLooked) -> None:
+        looking = self._looking.pop(report.token, None)
+        if looking is None:
+            return
+        self._plain_looks -= looking.step is None
+        before = {path: self._known(path) for path in report.looks} if looking.purpose == "verify" else {}
+        for path, look in report.looks.items():
+            file = self.graph.files.get(path)
+            if file is not None:
+                self._see(file, look)
+        step = looking.step
+        if step is None or step.token != report.token:
+            return
+        step.token = 0
+        if looking.purpose == "check":
+            self._checked(step)
+        elif looking.purpose == "confirm" and looking.job is not None:
+            self._confirmed(step, looking.job, report)
+        elif looking.purpose == "verify" and looking.job is not None:
+            self._verified(step, looking.job, report, before)
+
+    def _see(self, file: File, look: Look) -> None:
+        """Take note of what a file is now, and of what follows for its maker and its readers."""
+        before, was_seen = file.content, file.seen
+        if file.look != look or not was_seen:
+            self._out.files[file.path] = file
+        file.look = look
+        file.seen = True
+        content = file.content
+        maker = file.producer
+        if maker is not None and file.path in maker.spec.vol:
+            return
+        if maker is None:
+            self._set_file(file, FileState.MISSING if content is None else FileState.STATIC)
+        elif maker.is_live:
+            if maker.state is SUCCEEDED and maker.record is not None:
+                if maker.record.content_of_output(file.path) != content:
+                    what = "is missing" if content is None else "changed"
+                    self._pend(maker, f"output '{file.path}' {what}")
+            return
+        else:
+            recorded = None if maker.record is None else maker.record.content_of_output(file.path)
+            if content is None:
+                self._set_file(file, FileState.AWAITED)
+            else:
+                self._set_file(file, FileState.BUILT if recorded == content else FileState.OUTDATED)
+        if content != before or not was_seen:
+            self._content_changed(file, was_seen)
+
+    def _content_changed(self, file: File, was_seen: bool) -> None:
+        content = file.content
+        words = f"input '{file.path}' {'is missing' if content is None else 'changed'}"
+        for reader in list(file.consumers.values()):
+            if reader.state is SUCCEEDED:
+                if reader.record is None or reader.record.content_of_input(file.path) != content:
+                    self._pend(reader, words)
+            elif reader.state is QUEUED or (reader.state is FAILED and was_seen):
+                self._pend(reader, words)
+            elif reader.state is PENDING:
+                reader.is_outdated = False
+                self._review.append(reader)
+
+    def _contents(self, paths: Iterable[str]) -> dict[str, Content | None]:
+        return {path: self.graph.files[path].content for path in paths}
+
+    def _checked(self, step: Step) -> None:
+        """All its files were looked at: is it up to date?"""
+        spec = step.spec
+        obstacle = self._obstacle(step)
+        if obstacle:
+            self._move(step, PENDING, obstacle)
+            return
+        inputs = {path: content for path, content in self._contents(spec.inp).items() if content is not None}
+        if len(inputs) < len(spec.inp):
+            # A supplier's output went away between its success and this look: the look has told the supplier.
+            self._move(step, PENDING, "an input is missing")
+            self._review.append(step)
+            return
+        now = uptodate.manifest(spec, inputs, step.env_hashes)
+        outputs = self._contents(spec.out)
+        if step.force:
+            why = ["forced"]
+        elif step.record is not None and uptodate.is_up_to_date(step.record, now, outputs):
+            self._skip(step)
+            return
+        else:
+            why = uptodate.reasons(step.record, now, outputs)
+        step.why = tuple(why)
+        step.is_outdated = True
+        step.checked = self._turn
+        if words := self.pools.obstacle(spec.pool):
+            self._move(step, PENDING, words)
+        else:
+            self._move(step, QUEUED, "; ".join(why[:3]))
+
+    def _skip(self, step: Step) -> None:
+        step.skipped = True
+        step.why = ()
+        self._succeed(step, "up to date")
+        self._out.lines.append(LogLine("SKIP", step.key))
+
+    def _succeed(self, step: Step, reason: str) -> None:
+        step.force = False
+        step.is_outdated = False
+        step.attempts = 0
+        step.putbacks = 0
+        self._move(step, SUCCEEDED, reason)
+        for path in step.spec.out:
+            file = self.graph.files[path]
+            self._set_file(file, FileState.BUILT)
+            self._review_readers(file)
+        self._review.extend(follower for follower in step.followers.values() if follower.state is PENDING)
+
+    def _start(self, step: Step) -> None:
+        spec = step.spec
+        job = Job(self._next_job, step.key, queued=step.queued_at, started=self._now)
+        self._next_job += 1
+        job.why = "; ".join(step.why[:3])
+        job.reads, job.writes = spec.inp, (*spec.out, *spec.vol)
+        self.pools.take(step, job)
+        self._move(step, RUNNING, job.why)
+        step.job = job
+        step.skipped = False
+        self.jobs[job.id] = job
+        self._out.jobs[job.id] = job
+        if spec.inp and step.checked != self._turn:
+            # It stood in line for a while: are the inputs still those of the check?
+            step.token = self._look(spec.inp, Looking("confirm", step, job))
+        else:
+            self._launch(step, job)
+
+    def _confirmed(self, step: Step, job: Job, report: FilesLooked) -> None:
+        if job.id not in self.jobs:
+            return
+        missing = [path for path in job.reads if self._known(path) is None]
+        if missing:
+            self._unstart(step, job)
+            self._pend(step, f"input '{missing[0]}' is missing")
+        else:
+            self._launch(step, job)
+
+    def _launch(self, step: Step, job: Job) -> None:
+        spec = step.spec
+        job.started = self._now
+        job.is_launched = True
+        # From here on its outputs may be half-written: whatever becomes of the job, the old result is gone.
+        step.record = None
+        job.inputs = {path: known for path in spec.inp if (known := self._known(path)) is not None}
+        step.attempts += 1
+        if spec.timeout is not None:
+            self._at(self._now + spec.timeout, lambda: self._time_out(step, job))
+        self._out.instructions.append(StartJob(job, spec, step.environment, tuple(self._slot_variables(job))))
+        self._out.lines.append(LogLine("START", step.key, job.id))
+
+    def _slot_variables(self, job: Job) -> Iterable[tuple[str, str]]:
+        for name, numbers in job.slots.items():
+            tokens = self.pools.pools[name].tokens
+            words = [tokens[n] if n < len(tokens) else str(n) for n in numbers]
+            yield slot_variable(name), ",".join(words)
+
+    def _unstart(self, step: Step, job: Job) -> None:
+        """Take back a start that made no process: there was no job."""
+        self._gone(job)
+        step.job = None
+        self._out.jobs.pop(job.id, None)
+        self._out.dropped_jobs.add(job.id)
+
+    # --- ending --------------------------------------------------------------------------------
+
+    def _stop(self, step: Step, stop: Stop) -> None:
+        """Have the step's live job ended, if it has one that is not ended already."""
+        job = step.job
+        if job is None:
+            return
+        if job.id not in self.jobs:
+            # The command has ended; its result is being verified and will not be recorded.
+            job.outcome = Outcome.CANCELLED
+            self._out.jobs[job.id] = job
+            step.last, step.job = job, None
+            return
+        if not job.is_launched:
+            self._unstart(step, job)
+            return
+        is_first = job.stop is None
+        job.stop = stop
+        for path in (*job.reads, *job.writes):
+            self._dying.setdefault(path, {})[job.id] = job
+        if is_first:
+            self._out.instructions.append(StopJob(job.id))
+        self._out.jobs[job.id] = job
+
+    def _time_out(self, step: Step, job: Job) -> None:
+        if job.id in self.jobs and job.stop is None:
+            self._stop(step, Stop.TIMEOUT)
+            self._touch(step, f"its time-out of {step.spec.timeout:g} s is over; it is being stopped")
+
+    def _gone(self, job: Job) -> None:
+        """A job holds nothing any more: give its slots back and wake whoever waited for its end."""
+        del self.jobs[job.id]
+        self.pools.give_back(job)
+        for name in job.pool:
+            self._out.pools[name] = self.pools.pools[name]
+        if job.stop is not None:
+            for path in (*job.reads, *job.writes):
+                if (dying := self._dying.get(path)) is not None:
+                    dying.pop(job.id, None)
+                    if not dying:
+                        del self._dying[path]
+        for key in job.blocks:
+            if (waiting := self.graph.steps.get(key)) is not None:
+                self._review.append(waiting)
+        if (scope := self._leaving.pop(job.id, None)) is not None:
+            self._left(scope, job.id)
+
+    def _left(self, scope: Scope, job: int) -> None:
+        if job in scope.leaving:
+            scope.leaving.discard(job)
+            if not scope.leaving:
+                self._review.extend(s for s in scope.steps.values() if s.state is PENDING)
+
+    def _job_not_started(self, report: JobNotStarted) -> None:
+        job = self.jobs.get(report.job)
+        if job is None:
+            return
+        step = self.graph.steps.get(job.step)
+        if report.is_transient and job.stop is None and step is not None and step.job is job:
+            self._unstart(step, job)
+            step.attempts -= 1
+            self._delay(step, 1.0)
+            self._pend(step, f"{report.words}; tries again")
+            return
+        self._gone(job)
+        job.ended = self._now
+        job.notes = (report.words,)
+        self._out.jobs[job.id] = job
+        self._end(step, job, Outcome.FAILED, report.words)
+
+    def _job_ended(self, report: JobEnded) -> None:
+        job = self.jobs.get(report.job)
+        if job is None:
+            return
+        self._gone(job)
+        job.ended = max(report.ended, job.started)
+        job.returncode = report.returncode
+        job.peak_rss, job.cpu = report.peak_rss, report.cpu
+        job.leftovers, job.notes = report.leftovers, report.notes
+        self._out.jobs[job.id] = job
+        step = self.graph.steps.get(job.step)
+        if job.stop is Stop.TIMEOUT and step is not None and step.spec.timeout is not None:
+            words = f"stopped after its time-out of {step.spec.timeout:g} s"
+            self._end(step, job, Outcome.TIMED_OUT, words)
+        elif job.stop is not None:
+            self._end(step, job, Outcome.CANCELLED, "cancelled by the user")
+        elif report.returncode != 0:
+            self._end(step, job, Outcome.FAILED, ending(report.returncode))
+        elif step is None or step.job is not job:
+            self._end(step, job, Outcome.CANCELLED, "no longer declared")
+        elif job.reads or job.writes:
+            step.token = self._look((*job.reads, *job.writes), Looking("verify", step, job))
+        else:
+            step.record = uptodate.make_record(
+                uptodate.manifest(step.spec, {}, step.env_hashes), (), job.id, job.ended
+            )
+            self._end(step, job, Outcome.SUCCEEDED, job.why)
+
+    def _verified(
+        self, step: Step, job: Job, report: FilesLooked, before: dict[str, FileHash | None]
+    ) -> None:
+        """The command ended with 0: were the inputs left alone, and are all outputs there?"""
+        looks = report.looks
+        changed = []
+        for path in job.reads:
+            was, now = job.inputs.get(path), looks.get(path)
+            if not (
+                was is not None
+                and isinstance(now, FileHash)
+                and was.content == now.content
+                and was.mark == now.mark
+            ):
+                changed.append(path)
+        if changed:
+            words = f"input '{changed[0]}' changed while it ran"
+            if step.putbacks < PUT_BACKS:
+                job.outcome = Outcome.CANCELLED
+                job.notes = (*job.notes, f"{words}; result not recorded")
+                step.putbacks += 1
+                step.last, step.job = job, None
+                step.attempts -= 1
+                self._out.lines.append(LogLine("RESCHEDULE", step.key, job.id))
+                self._pend(step, f"{words}; runs again ({step.putbacks} of {PUT_BACKS})")
+                return
+            self._end(step, job, Outcome.FAILED, f"{words}, {PUT_BACKS + 1} times")
+            return
+        outputs: list[tuple[str, Content]] = []
+        for path in step.spec.out:
+            look = looks.get(path)
+            if isinstance(look, FileHash):
+                outputs.append((path, look.content))
+                old = before.get(path)
+                if old is not None and old.mark == look.mark:
+                    job.notes = (*job.notes, f"output '{path}' was there before and was not written")
+                continue
+            problem = (
+                f"'{path}' {look.words}" if isinstance(look, FileProblem) else f"did not create '{path}'"
+            )
+            self._end(step, job, Outcome.FAILED, f"ended with 0 but {problem}")
+            return
+        inputs = {path: kept.content for path, kept in job.inputs.items()}
+        volatiles = tuple(
+            (path, look.content) for path in step.spec.vol if isinstance(look := looks.get(path), FileHash)
+        )
+        step.record = uptodate.make_record(
+            uptodate.manifest(step.spec, inputs, step.env_hashes),
+            tuple(outputs),
+            job.id,
+            job.ended or self._now,
+            volatiles,
+        )
+        self._end(step, job, Outcome.SUCCEEDED, job.why)
+
+    def _end(self, step: Step | None, job: Job, outcome: Outcome, words: str) -> None:
+        """A job is over: record it, and move its step if the job is still the current one."""
+        job.outcome = outcome
+        self._out.jobs[job.id] = job
+        if step is None or step.job is not job:
+            return
+        step.job = None
+        step.last = job
+        self._touch(step)
+        if step.state is not RUNNING:
+            # Put back or retired while the job was being stopped.
+            self._review.append(step)
+            return
+        if outcome is Outcome.SUCCEEDED:
+            if step.spec.duration is None and job.ended is not None:
+                self._set_estimate(step, coarse(job.ended - job.started))
+            self._succeed(step, words)
+            self._out.lines.append(LogLine("SUCCESS", step.key, job.id))
+            for path in step.spec.out:
+                for reader in list(self.graph.files[path].consumers.values()):
+                    if reader.state is FAILED:
+                        self._pend(reader, f"input '{path}' was made again")
+        elif outcome is Outcome.CANCELLED:
+            self._move(step, CANCELLED, words)
+            self._out.lines.append(LogLine("FAIL", step.key, job.id))
+            self._let_down(step)
+        else:
+            self._out.lines.append(LogLine("FAIL", step.key, job.id))
+            if step.attempts <= step.spec.retry:
+                self._delay(step, min(0.1 * 2 ** (step.attempts - 1), 10.0))
+                self._pend(step, words)
+                step.is_outdated = False
+            else:
+                self._new_failures = True
+                self._move(step, FAILED, words)
+                self._let_down(step)
+
+    def _let_down(self, step: Step) -> None:
+        """Tell the steps that wait for it that it will not deliver."""
+        for path in step.spec.out:
+            file = self.graph.files[path]
+            self._set_file(file, FileState.OUTDATED if file.look is not None else FileState.AWAITED)
+            self._review_readers(file)
+        self._review.extend(follower for follower in step.followers.values() if follower.state is PENDING)
+
+    def _delay(self, step: Step, seconds: float) -> None:
+        step.not_before = self._now + seconds
+        self._delayed += 1
+
+        def go_on() -> None:
+            self._delayed -= 1
+            self._review.append(step)
+
+        self._at(step.not_before, go_on)
+
+    # --- critical path -------------------------------------------------------------------------
+
+    def _set_estimate(self, step: Step, seconds: float) -> None:
+        if step.estimate != seconds:
+            step.estimate = seconds
+            self._stale_tails += 1
+
+    def _work_out_tails(self) -> None:
+        """Work out the longest remaining time of every live step, consumers before their suppliers."""
+        self._stale_tails = 0
+        done: set[str] = set()
+        for start in self.graph.steps.values():
+            todo = [start] if start.is_live and start.key not in done else []
+            while todo:
+                step = todo[-1]
+                behind = [r for path in step.spec.out for r in self.graph.files[path].consumers.values()]
+                behind += step.followers.values()
+                waiting = [other for other in behind if other.key not in done]
+                if waiting:
+                    todo += waiting
+                    continue
+                todo.pop()
+                if step.key in done:
+                    continue
+                done.add(step.key)
+                tail = step.estimate + max((other.tail for other in behind), default=0.0)
+                if tail != step.tail:
+                    step.tail = tail
+                    if step.state is QUEUED:
+                        self.pools.rerank(step)
+
+
+def slot_variable(pool: str) -> str:
+    """Return the environment variable that tells a job its slots of a pool."""
+    return "STEPUP_POOL_" + "".join(c.upper() if c.isascii() and c.isalnum() else "_" for c in pool)

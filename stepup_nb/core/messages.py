@@ -1,0 +1,428 @@
+"""What goes into the scheduler and what comes out of it.
+
+In: *commands* of clients and *reports* of the director. Out: a `Decision` with *instructions* for the
+director to carry out, and the nouns that changed, to be committed first and told last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from stepup_nb.core.model import (
+    File,
+    FileHash,
+    Job,
+    Look,
+    Pool,
+    PoolRequest,
+    Scope,
+    ScopeKind,
+    Step,
+    StepSpec,
+)
+
+# --- commands: what clients ask for --------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class OpenScope:
+    """A cell begins: a new round of its scope."""
+
+    scope: str
+    kind: ScopeKind
+    title: str = ""
+    deleted: tuple[str, ...] = ()
+    """Scopes whose cells the front end says are gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class CloseScope:
+    """A cell ends. Without an error, what its round did not declare again is retired."""
+
+    scope: str
+    is_ok: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Declare:
+    """Declare a step. Answered with its key."""
+
+    spec: StepSpec
+    scope: str
+    environment: str = ""
+    env_hashes: tuple[tuple[str, str | None], ...] = ()
+    hold: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DeclareStatic:
+    """Say that no step may build these files."""
+
+    paths: tuple[str, ...]
+    scope: str
+
+
+@dataclass(frozen=True, slots=True)
+class DefinePool:
+    """Define a pool, or resize it. Answered with a note when another scope had given another size."""
+
+    name: str
+    size: int | None
+    scope: str
+    tokens: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DropPool:
+    """Forget a pool's definition; what asks for it waits."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Begin a hold: steps declared under it wait for its end."""
+
+    hold: str
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """End a hold."""
+
+    hold: str
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """Stop steps; None means every step that is not finished."""
+
+    steps: tuple[str, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Rerun:
+    """Run steps again: by name, or all that failed or were cancelled, or all."""
+
+    steps: tuple[str, ...] = ()
+    failed: bool = False
+    all: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Start nothing new, in one pool or at all."""
+
+    pool: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """End a pause."""
+
+    pool: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SetWorkers:
+    """Limit the steps running at once over all pools."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """Start nothing new until `Run`; running steps finish."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Look at all known files, end a drain, and go on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Forget:
+    """Drop steps from the graph and the database."""
+
+    steps: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Clean:
+    """Remove outdated outputs. Answered by `FilesRemoved`, through the token."""
+
+    token: int
+    dry_run: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Tell through the token when the steps are finished, or when nothing can move any more."""
+
+    token: int
+    steps: tuple[str, ...] | None = None
+    scope: str = ""
+    """The scope that asks: its undecided steps are ignored, and no longer waited for by successors."""
+    deadline: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StopWaiting:
+    """Forget a wait."""
+
+    token: int
+
+
+Command = (
+    OpenScope
+    | CloseScope
+    | Declare
+    | DeclareStatic
+    | DefinePool
+    | DropPool
+    | Hold
+    | Release
+    | Cancel
+    | Rerun
+    | Pause
+    | Resume
+    | SetWorkers
+    | Drain
+    | Run
+    | Forget
+    | Clean
+    | Wait
+    | StopWaiting
+)
+
+# --- reports: what the director saw --------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class FilesLooked:
+    """The answer to `LookAt`."""
+
+    token: int
+    looks: Mapping[str, Look]
+
+
+@dataclass(frozen=True, slots=True)
+class JobNotStarted:
+    """No process came to be."""
+
+    job: int
+    words: str
+    is_transient: bool
+    """The machine may have room later: the step goes back to its queue for a while."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobEnded:
+    """The command's process ended and nothing of its tree is left."""
+
+    job: int
+    returncode: int
+    ended: float
+    peak_rss: int | None = None
+    cpu: float | None = None
+    leftovers: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class FilesRemoved:
+    """The answer to `RemoveFiles`."""
+
+    token: int
+    removed: tuple[str, ...]
+    kept: tuple[tuple[str, str], ...]
+    """Path and the reason why it was kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """Time went by: the wake-up that a decision asked for."""
+
+
+Report = FilesLooked | JobNotStarted | JobEnded | FilesRemoved | Tick
+Message = Command | Report
+
+# --- instructions: what the director is to do ----------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class LookAt:
+    """Find out what these paths are now; what is known of each may cut the look short."""
+
+    token: int
+    files: tuple[tuple[str, FileHash | None], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StartJob:
+    """Start a command. RUNNING is committed before this is carried out."""
+
+    job: Job
+    spec: StepSpec
+    environment: str
+    variables: tuple[tuple[str, str], ...]
+    """What its environment gets on top, slots and tokens of its pools among it."""
+
+
+@dataclass(frozen=True, slots=True)
+class StopJob:
+    """End a job's whole tree: SIGTERM and SIGCONT, after the grace SIGKILL."""
+
+    job: int
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveFiles:
+    """Delete outdated outputs whose content is still as recorded."""
+
+    token: int
+    files: tuple[tuple[str, tuple[str, int, int]], ...]
+    dry_run: bool
+
+
+Instruction = LookAt | StartJob | StopJob | RemoveFiles
+
+
+@dataclass(frozen=True, slots=True)
+class WaitEnded:
+    """A wait is over; told after the commit that made it so."""
+
+    token: int
+    how: str
+    """``done``, ``stuck`` or ``timeout``."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    """A line for the log of a run: StepUp's tag and a step."""
+
+    tag: str
+    step: str
+    job: int | None = None
+
+
+@dataclass(slots=True)
+class Decision:
+    """What one turn of the loop decided: commit the nouns, then act, then tell."""
+
+    instructions: list[Instruction] = field(default_factory=list)
+    steps: dict[str, Step] = field(default_factory=dict)
+    """Changed steps, by key."""
+    forgotten: dict[str, Step] = field(default_factory=dict)
+    """Steps that left the graph, by key."""
+    files: dict[str, File] = field(default_factory=dict)
+    pools: dict[str, Pool] = field(default_factory=dict)
+    jobs: dict[int, Job] = field(default_factory=dict)
+    dropped_jobs: set[int] = field(default_factory=set)
+    """Jobs that came to nothing before there was a process: they never were."""
+    scopes: dict[str, Scope] = field(default_factory=dict)
+    settings: bool = False
+    """Workers or pause changed."""
+    lines: list[LogLine] = field(default_factory=list)
+    ended: list[WaitEnded] = field(default_factory=list)
+    removed: list[FilesRemoved] = field(default_factory=list)
+    reply: dict[str, Any] = field(default_factory=dict)
+    """The answer to the last command."""
+
+
+# --- the JSON form of commands, which is the protocol --------------------------------------------
+
+_COMMANDS: dict[str, type[Any]] = {
+    kind.__name__: kind
+    for kind in (
+        OpenScope,
+        CloseScope,
+        Declare,
+        DeclareStatic,
+        DefinePool,
+        DropPool,
+        Hold,
+        Release,
+        Cancel,
+        Rerun,
+        Pause,
+        Resume,
+        SetWorkers,
+        Drain,
+        Run,
+        Forget,
+        Clean,
+        Wait,
+        StopWaiting,
+    )
+}
+
+_SPEC_FIELDS = {f.name for f in fields(StepSpec)}
+_PLAIN_SPEC: dict[str, object] = {
+    f.name: f.default for f in fields(StepSpec) if f.name not in ("action", "command")
+}
+
+
+def spec_to_json(spec: StepSpec) -> dict[str, Any]:
+    """Return the plain form of a spec; what is as by default is left out."""
+    form: dict[str, Any] = {"action": spec.action, "command": spec.command}
+    for name, default in _PLAIN_SPEC.items():
+        value = getattr(spec, name)
+        if value != default:
+            form[name] = value
+    return form
+
+
+def spec_from_json(form: Mapping[str, Any]) -> StepSpec:
+    """Return the spec whose plain form this is; raise ValueError where it is none."""
+    if not form.keys() <= _SPEC_FIELDS:
+        raise ValueError("unknown fields of a step")
+    values = dict(form)
+    for name in ("shell", "inp", "out", "vol", "env", "after"):
+        if name in values:
+            values[name] = tuple(_text(word) for word in values[name])
+    if "pool" in values:
+        values["pool"] = tuple(PoolRequest(_text(pool), int(slots)) for pool, slots in values["pool"])
+    return StepSpec(**values)
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"text expected, not {value!r:.40}")
+    return value
+
+
+def command_to_json(command: Command) -> dict[str, Any]:
+    """Return the plain form of a command: its name and its fields."""
+    form: dict[str, Any] = {"op": type(command).__name__}
+    for f in fields(command):
+        value = getattr(command, f.name)
+        form[f.name] = spec_to_json(value) if isinstance(value, StepSpec) else value
+    return form
+
+
+def command_from_json(form: Mapping[str, Any]) -> Command:
+    """Return the command whose plain form this is; raise ValueError where it is none."""
+    values = dict(form)
+    kind = _COMMANDS.get(values.pop("op", ""))
+    if kind is None:
+        raise ValueError("unknown command")
+    names = {f.name for f in fields(kind)}
+    if not values.keys() <= names:
+        raise ValueError(f"unknown fields of {kind.__name__}")
+    for name, value in values.items():
+        if name == "spec":
+            values[name] = spec_from_json(value)
+        elif name == "kind":
+            values[name] = ScopeKind(value)
+        elif name == "env_hashes":
+            values[name] = tuple((_text(key), hashed) for key, hashed in value)
+        elif isinstance(value, list):
+            values[name] = tuple(_text(word) for word in value)
+    try:
+        command: Command = kind(**values)
+    except TypeError as error:
+        raise ValueError(str(error)) from None
+    return command

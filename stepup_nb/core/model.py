@@ -1,0 +1,405 @@
+"""The nouns: steps, files, pools, jobs, scopes, and the states they can be in.
+
+Knows nothing of how they change: the scheduler is the only one who moves them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from stepup_nb.core.uptodate import Record
+
+
+class StepState(StrEnum):
+    """Where a step is on its way; see "Step states" in ARCHITECTURE.md for the picture."""
+
+    PENDING = "PENDING"
+    """Something other than a slot is missing: an input, a supplier, a pool's definition, permission."""
+
+    CHECKING = "CHECKING"
+    """Its files are being looked at, to find out whether it is up to date. Takes no slot, no worker."""
+
+    QUEUED = "QUEUED"
+    """Outdated and ready: only free slots in its pools, or a worker, are missing."""
+
+    RUNNING = "RUNNING"
+    """A job of it holds slots, or has just ended and its outputs are being hashed."""
+
+    SUCCEEDED = "SUCCEEDED"
+    """Its outputs are those of its inputs: it ran, or proved up to date without a run."""
+
+    FAILED = "FAILED"
+    """Its last job did not succeed. Runs again when declared again or by rerun, or if an input changes."""
+
+    CANCELLED = "CANCELLED"
+    """The user stopped it. Runs again when declared again or by rerun."""
+
+
+PENDING = StepState.PENDING
+CHECKING = StepState.CHECKING
+QUEUED = StepState.QUEUED
+RUNNING = StepState.RUNNING
+SUCCEEDED = StepState.SUCCEEDED
+FAILED = StepState.FAILED
+CANCELLED = StepState.CANCELLED
+
+ALLOWED: dict[StepState, frozenset[StepState]] = {
+    PENDING: frozenset({CHECKING, CANCELLED}),
+    CHECKING: frozenset({PENDING, QUEUED, SUCCEEDED, CANCELLED}),
+    QUEUED: frozenset({PENDING, RUNNING, CANCELLED}),
+    RUNNING: frozenset({PENDING, SUCCEEDED, FAILED, CANCELLED}),
+    SUCCEEDED: frozenset({PENDING}),
+    FAILED: frozenset({PENDING}),
+    CANCELLED: frozenset({PENDING}),
+}
+"""The table of moves. `Scheduler._move` refuses every other one."""
+
+FINISHED = frozenset({SUCCEEDED, FAILED, CANCELLED})
+
+
+class FileState(StrEnum):
+    """What a file is to the graph (StepUp's words)."""
+
+    STATIC = "STATIC"
+    """No step builds it, and it was there when last looked at."""
+
+    MISSING = "MISSING"
+    """No step builds it, and it was not there when last looked at, or nobody looked yet."""
+
+    AWAITED = "AWAITED"
+    """Declared output of a step that never built it."""
+
+    BUILT = "BUILT"
+    """Output of a step that succeeded, with the recorded content."""
+
+    OUTDATED = "OUTDATED"
+    """Was built; its step is to run, or to be checked, again."""
+
+    VOLATILE = "VOLATILE"
+    """By-product of a step: never an input, never hashed."""
+
+
+class Outcome(StrEnum):
+    """How a job ended. Not one more state of its step."""
+
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    TIMED_OUT = "timed out"
+    INTERRUPTED = "interrupted"
+    """Director or kernel went away while it ran."""
+    LOST = "lost"
+    """The machine it ran on went away."""
+
+
+class FileHash(NamedTuple):
+    """What a file was at one look: its content, and the marks by which a look can be cut short."""
+
+    digest: str
+    """Algorithm and hexadecimal digest of the content, as in ``blake3:af13…``."""
+    size: int
+    """Bytes."""
+    mode: int
+    """``st_mode``: type and permission bits."""
+    inode: int
+    mtime_ns: int
+    ctime_ns: int
+    looked_ns: int
+    """Wall clock at which the reading began, in nanoseconds."""
+
+    @property
+    def content(self) -> Content:
+        """The part that counts for being up to date."""
+        return (self.digest, self.size, self.mode)
+
+    @property
+    def mark(self) -> tuple[int, int, int]:
+        """The part that tells whether somebody touched the file, even to restore it afterwards."""
+        return (self.inode, self.mtime_ns, self.ctime_ns)
+
+
+Content = tuple[str, int, int]
+"""Digest, size and mode of a file: what is compared to tell whether it is the same."""
+
+
+class FileProblem(NamedTuple):
+    """Why a path could not be hashed, in words that go after the path ("is a directory")."""
+
+    words: str
+
+
+Look = FileHash | FileProblem | None
+"""The result of looking at a path; None means that nothing is there."""
+
+
+class PoolRequest(NamedTuple):
+    """What a step asks of one pool."""
+
+    pool: str
+    slots: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepSpec:
+    """What the user declared; never changed after that, only replaced.
+
+    Paths are relative to the root where they lie below it, absolute elsewhere, normalised and sorted.
+    """
+
+    action: str
+    """``runsh``, ``runpy`` or ``copy``."""
+    command: str
+    """What the action does, with ``${inp}``, ``${out}``, ``${vol}`` already replaced."""
+    workdir: str = "."
+    shell: tuple[str, ...] = ("/bin/sh", "-c")
+    """The words in front of the command."""
+    name: str | None = None
+    inp: tuple[str, ...] = ()
+    out: tuple[str, ...] = ()
+    vol: tuple[str, ...] = ()
+    env: tuple[str, ...] = ()
+    """Names of the environment variables that the step is sensitive to."""
+    after: tuple[str, ...] = ()
+    pool: tuple[PoolRequest, ...] = ()
+    optional: bool = False
+    block: bool = False
+    priority: int = 0
+    duration: float | None = None
+    """Expected seconds, from the user."""
+    timeout: float | None = None
+    """Seconds after which a job is stopped."""
+    retry: int = 0
+    """How many more attempts a failing step gets."""
+    force: bool = False
+    """Run although it is up to date."""
+
+    @property
+    def base(self) -> str:
+        """The step's identity, but for the occurrence: its name, else action, command and workdir."""
+        if self.name is not None:
+            return self.name
+        where = "" if self.workdir == "." else f"  # wd={self.workdir}/"
+        return f"{self.action} {self.command}{where}"
+
+    @property
+    def arguments(self) -> tuple[object, ...]:
+        """What makes two declarations equal. Pool, priority, duration, optional and block are not in it."""
+        return (
+            self.action,
+            self.command,
+            self.workdir,
+            self.shell,
+            self.inp,
+            self.out,
+            self.vol,
+            self.env,
+            self.after,
+        )
+
+
+@dataclass(slots=True, eq=False)
+class File:
+    """A path that some step reads or writes."""
+
+    path: str
+    state: FileState = FileState.MISSING
+    look: Look = None
+    """What was there when it was last looked at."""
+    seen: bool = False
+    """Whether it was looked at in this session at all."""
+    static: set[str] = field(default_factory=set)
+    """Scopes that declared it static: while there is one, no step may build it."""
+    producer: Step | None = None
+    """The step that claims it, live or not. A claim of one that is not live yields to any other."""
+    consumers: dict[str, Step] = field(default_factory=dict)
+    """Live steps that read it, by key, in order of declaration."""
+
+    @property
+    def content(self) -> Content | None:
+        """Content at the last look, or None where there was no regular file."""
+        return self.look.content if isinstance(self.look, FileHash) else None
+
+
+class ScopeKind(StrEnum):
+    """Who declares."""
+
+    CELL = "cell"
+    """A cell that its front end identifies: executed again, it opens a new round."""
+    RUN = "run"
+    """One execution of a cell that nobody identifies."""
+    SESSION = "session"
+    """Code outside all cells; retires nothing."""
+
+
+@dataclass(slots=True, eq=False)
+class Scope:
+    """A declarer, and the round it is in."""
+
+    id: str
+    kind: ScopeKind
+    title: str = ""
+    """How people recognise it: execution count and first line of the cell."""
+    steps: dict[str, Step] = field(default_factory=dict)
+    """Declared in this round, by key."""
+    statics: set[str] = field(default_factory=set)
+    """Paths declared static in this round."""
+    undecided_statics: set[str] = field(default_factory=set)
+    """Paths declared static in the last round, and not (yet) in this one."""
+    previous: dict[str, list[Step]] = field(default_factory=dict)
+    """Steps of the last round by base, for the k-th to find the k-th."""
+    counts: dict[str, int] = field(default_factory=dict)
+    """How often each base was declared in this round."""
+    undecided: dict[str, Step] = field(default_factory=dict)
+    """Steps of the last round that this round has not declared (yet), by key."""
+    leaving: set[int] = field(default_factory=set)
+    """Jobs of the last round that are still alive and not adopted: successors wait for their end."""
+    released: bool = False
+    """A wait inside the cell: successors no longer wait for what is undecided."""
+    is_open: bool = False
+    is_deleted: bool = False
+    """The front end says that the cell is gone: its claims yield."""
+
+
+@dataclass(slots=True, eq=False)
+class Step:
+    """A declared command on its way."""
+
+    key: str
+    """Unique: the base, and from the second occurrence on its number: ``runsh sleep 1 (2)``."""
+    spec: StepSpec
+    seq: int
+    """Order of declaration."""
+    number: int = 1
+    """Which occurrence of its base it is, from 1."""
+    scope: Scope | None = None
+    """Who declared it last; None when it is only known from the database."""
+    cell: str = ""
+    """Title of that scope, kept for steps that are not declared in this session."""
+    is_live: bool = False
+    """Declared, and not retired since. A step that is not live never runs."""
+    is_retired: bool = False
+    """Its scope had a later round without it: its outputs are outdated outputs."""
+    state: StepState = StepState.PENDING
+    reason: str = ""
+    """Why it is in this state, in words; for waiting steps `Scheduler.reason` says it afresh."""
+    record: Record | None = None
+    """What its last success was made of; None while none holds."""
+    skipped: bool = False
+    """SUCCEEDED without a run since it was last declared or rerun."""
+    environment: str = ""
+    """Name of the interned environment its jobs get."""
+    env_hashes: tuple[tuple[str, str | None], ...] = ()
+    """Keyed hashes of the declared variables' values; None for a variable that is not set."""
+    force: bool = False
+    """The next check finds it outdated, whatever the files are."""
+    is_outdated: bool = False
+    """The last check found it outdated, and no file changed since."""
+    why: tuple[str, ...] = ()
+    """What exactly was outdated at that check."""
+    checked: int = 0
+    """The turn of the last check: a start in the same turn needs no second look at the inputs."""
+    job: Job | None = None
+    """Its live job, if there is one; also one that is being stopped."""
+    last: Job | None = None
+    """Its last job that ended."""
+    attempts: int = 0
+    """Jobs since it was last asked to run, for `StepSpec.retry`."""
+    putbacks: int = 0
+    """How often a changed input put it back since it was last asked to run."""
+    not_before: float = 0.0
+    """No start before this time: the pause before another attempt."""
+    hold: str = ""
+    """The hold that delays it, if any."""
+    token: int = 0
+    """The look it waits for, if any."""
+    queued_at: float = 0.0
+    place: int = 0
+    """Order of becoming QUEUED."""
+    overtaken: int = 0
+    """Starts of later queued steps while this one, the oldest of its kind, waited."""
+    estimate: float = 1.0
+    """Expected seconds of a job, coarse on purpose (see `scheduler.coarse`)."""
+    tail: float = 1.0
+    """Longest remaining time from its start to the end of everything that needs it."""
+    needs_after: dict[str, Step | None] = field(default_factory=dict)
+    """The steps named by ``after``; None while a name means nothing."""
+    followers: dict[str, Step] = field(default_factory=dict)
+    """Live steps that come ``after`` this one, by key."""
+
+    @property
+    def label(self) -> str:
+        """The key in one line of at most 80 characters: what people see."""
+        line = " ⏎ ".join(part.strip() for part in self.key.strip().splitlines() if part.strip())
+        return line if len(line) <= 80 else line[:79] + "…"
+
+
+@dataclass(slots=True, eq=False)
+class Pool:
+    """A named limit. A pool that somebody asks for exists before it is defined."""
+
+    name: str
+    size: int | None = None
+    """Number of slots; None is no limit; 0 is closed."""
+    is_defined: bool = False
+    tokens: tuple[str, ...] = ()
+    """What the slots are called in the environment; empty: their numbers."""
+    is_paused: bool = False
+    held: dict[int, int] = field(default_factory=dict)
+    """Slot number to live job: the view from the pool of what the jobs hold."""
+    scope: str = ""
+    """Title of the scope that defined the size last."""
+
+    @property
+    def used(self) -> int:
+        """Slots held by live jobs."""
+        return len(self.held)
+
+
+class Stop(StrEnum):
+    """Why a live job is being stopped, which decides what becomes of its step."""
+
+    CANCEL = "cancelled"
+    TIMEOUT = "timed out"
+    PUT_BACK = "put back"
+    """Something upstream, or its own declaration, changed: its step is PENDING already."""
+    RETIRE = "retired"
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """One attempt to run a step."""
+
+    id: int
+    step: str
+    """Key of the step."""
+    pool: dict[str, int] = field(default_factory=dict)
+    slots: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    worker: int = 0
+    queued: float = 0.0
+    """Seconds since the epoch, as are all times here."""
+    started: float = 0.0
+    ended: float | None = None
+    outcome: Outcome | None = None
+    returncode: int | None = None
+    """Exit status; negative: the signal that killed it."""
+    why: str = ""
+    """What was outdated, in words."""
+    peak_rss: int | None = None
+    """Bytes."""
+    cpu: float | None = None
+    """Processor seconds of the whole tree, as far as it was waited for."""
+    stop: Stop | None = None
+    is_launched: bool = False
+    """The director was told to start it. Before that, a job only holds its slots while its inputs are confirmed."""
+    reads: tuple[str, ...] = ()
+    writes: tuple[str, ...] = ()
+    inputs: dict[str, FileHash] = field(default_factory=dict)
+    """What the inputs were when it started."""
+    leftovers: tuple[str, ...] = ()
+    """Names of processes that its command left behind and that were killed."""
+    notes: tuple[str, ...] = ()
+    blocks: set[str] = field(default_factory=set)
+    """Keys of steps that wait for its end."""

@@ -1,0 +1,253 @@
+"""Who may start next: pools, slots, workers, and the lines of steps that wait for them.
+
+Knows requests and ranks of steps, nothing of files or processes. Occupancy is what the live jobs hold; there is
+no counter beside it.
+
+The rule against starvation: a step is *overtaken* when a step that became QUEUED later starts, although it
+takes slots of the same pool, or although this step's slots were free. A step overtaken `OVERTAKES` times,
+while it was the oldest of those with the same request, reserves its slots in all its pools: from then on
+nothing takes them, whatever its priority, until it has started.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping
+
+from stepup_nb.core.model import Job, Pool, PoolRequest, Step
+from stepup_nb.core.words import did_you_mean
+
+OVERTAKES = 10
+"""After so many overtakes a waiting step reserves its slots."""
+
+Request = tuple[PoolRequest, ...]
+Rank = tuple[int, float, int]
+
+
+def rank(step: Step) -> Rank:
+    """Return what orders startable steps: priority, then critical path, then declaration."""
+    return (-step.spec.priority, -step.tail, step.seq)
+
+
+class _Line:
+    """The waiting steps that ask for the same slots."""
+
+    def __init__(self) -> None:
+        self.waiting: OrderedDict[str, Step] = OrderedDict()
+        """In order of becoming QUEUED."""
+        self._ranked: list[tuple[Rank, str]] = []
+
+    def add(self, step: Step) -> None:
+        self.waiting[step.key] = step
+        self.rerank(step)
+
+    def rerank(self, step: Step) -> None:
+        # Entries with an old rank stay in the heap; `best` drops them when they come up.
+        heapq.heappush(self._ranked, (rank(step), step.key))
+
+    def best(self) -> Step:
+        while True:
+            ranked, key = self._ranked[0]
+            step = self.waiting.get(key)
+            if step is not None and rank(step) == ranked:
+                return step
+            heapq.heappop(self._ranked)
+
+    def oldest(self) -> Step:
+        return next(iter(self.waiting.values()))
+
+
+class Pools:
+    """All pools, the workers, and what waits for them."""
+
+    def __init__(self, workers: int) -> None:
+        self.pools: dict[str, Pool] = {}
+        self.workers = workers
+        self.busy: dict[int, int] = {}
+        """Worker number to live job."""
+        self.is_paused = False
+        self.is_draining = False
+        self._lines: dict[Request, _Line] = {}
+        self._places = 0
+        self._reserved: dict[str, Step] = {}
+
+    def named(self, name: str) -> Pool:
+        """Return the pool of that name; one that nobody defined yet comes into being."""
+        pool = self.pools.get(name)
+        if pool is None:
+            pool = self.pools[name] = Pool(name)
+        return pool
+
+    def defined(self) -> list[Pool]:
+        """Return the pools that have a definition, in order of first mention."""
+        return [pool for pool in self.pools.values() if pool.is_defined]
+
+    # --- the lines ---
+
+    def enqueue(self, step: Step) -> None:
+        """Let the step wait for its slots."""
+        self._places += 1
+        step.place = self._places
+        step.overtaken = 0
+        line = self._lines.get(step.spec.pool)
+        if line is None:
+            line = self._lines[step.spec.pool] = _Line()
+        line.add(step)
+
+    def dequeue(self, step: Step) -> None:
+        """Let the step wait no longer."""
+        line = self._lines[step.spec.pool]
+        del line.waiting[step.key]
+        if not line.waiting:
+            del self._lines[step.spec.pool]
+        self._reserved.pop(step.key, None)
+
+    def rerank(self, step: Step) -> None:
+        """Take note that the rank of a waiting step changed."""
+        self._lines[step.spec.pool].rerank(step)
+
+    def waiting(self, pool: str | None = None) -> Iterable[Step]:
+        """Yield the steps that wait, for one pool or at all, in no particular order."""
+        for request, line in self._lines.items():
+            if pool is None or any(pool == asked for asked, _ in request):
+                yield from line.waiting.values()
+
+    def number_waiting(self, pool: str) -> int:
+        """Return how many steps wait for a pool."""
+        return sum(
+            len(line.waiting)
+            for request, line in self._lines.items()
+            if any(pool == asked for asked, _ in request)
+        )
+
+    def is_contended(self) -> bool:
+        """Tell whether a free worker would have a choice."""
+        return len(self._lines) > 1 or any(len(line.waiting) > 1 for line in self._lines.values())
+
+    # --- starting and ending ---
+
+    def next_start(self) -> Step | None:
+        """Return the step that is to start now, or None if none can."""
+        if self.is_paused or self.is_draining or len(self.busy) >= self.workers or not self._lines:
+            return None
+        claims: dict[str, int] = {}
+        for step in self._reservations():
+            if self._fits(step.spec.pool, claims):
+                return step
+            self._claim(step, claims)
+        best: Step | None = None
+        for request, line in self._lines.items():
+            if self._fits(request, claims):
+                step = line.best()
+                if best is None or rank(step) < rank(best):
+                    best = step
+        return best
+
+    def take(self, step: Step, job: Job) -> None:
+        """Give the step's slots and a worker to the job, and remember whom it overtook."""
+        for request, line in self._lines.items():
+            oldest = line.oldest()
+            if oldest.place < step.place and (
+                _share_a_pool(request, step.spec.pool) or self._fits(request, {})
+            ):
+                oldest.overtaken += 1
+                if oldest.overtaken >= OVERTAKES:
+                    self._reserved[oldest.key] = oldest
+        self.dequeue(step)
+        job.worker = _free_numbers(self.busy, 1)[0]
+        self.busy[job.worker] = job.id
+        for name, slots in step.spec.pool:
+            pool = self.pools[name]
+            job.pool[name] = slots
+            job.slots[name] = _free_numbers(pool.held, slots)
+            for number in job.slots[name]:
+                pool.held[number] = job.id
+
+    def give_back(self, job: Job) -> None:
+        """Take back what the job holds."""
+        del self.busy[job.worker]
+        for name, numbers in job.slots.items():
+            for number in numbers:
+                del self.pools[name].held[number]
+
+    # --- reasons ---
+
+    def obstacle(self, request: Request) -> str:
+        """Say why the request cannot be met whatever ends, or return an empty text."""
+        for name, slots in request:
+            pool = self.named(name)
+            if not pool.is_defined:
+                hint = did_you_mean(name, [other.name for other in self.defined()])
+                return f"pool '{name}' is not defined{hint}"
+            if pool.size and slots > pool.size:
+                return f"pool '{name}' has {pool.size} slots, this step needs {slots}"
+        return ""
+
+    def closed(self, request: Request) -> str:
+        """Name the closed pool that keeps the request waiting, or return an empty text."""
+        return next((f"pool '{name}' is closed" for name, _ in request if self.pools[name].size == 0), "")
+
+    def why(self, step: Step) -> str:
+        """Say why a QUEUED step has not started: by the predicate that decides."""
+        if self.is_draining:
+            return "draining: '%stepup run' goes on"
+        if self.is_paused:
+            return "paused"
+        request = step.spec.pool
+        for name, _ in request:
+            if self.pools[name].is_paused:
+                return f"pool '{name}' is paused"
+        if closed := self.closed(request):
+            return closed
+        for name, slots in request:
+            if not self._fits((PoolRequest(name, slots),), {}):
+                return f"waits for {'a slot' if slots == 1 else f'{slots} slots'} in pool '{name}'"
+        claims: dict[str, int] = {}
+        for other in self._reservations():
+            if other is step:
+                break
+            self._claim(other, claims)
+            if not self._fits(request, claims):
+                return f"slots reserved for {other.label}"
+        return "waits for a worker"
+
+    def reserved_for(self, pool: str) -> Step | None:
+        """Return the step that free slots of the pool are kept for, if any."""
+        return next((s for s in self._reservations() if any(name == pool for name, _ in s.spec.pool)), None)
+
+    # --- the arithmetic ---
+
+    def _fits(self, request: Request, claims: Mapping[str, int]) -> bool:
+        for name, slots in request:
+            pool = self.pools[name]
+            if pool.is_paused:
+                return False
+            if pool.size is not None and len(pool.held) + claims.get(name, 0) + slots > pool.size:
+                return False
+        return True
+
+    def _reservations(self) -> list[Step]:
+        return sorted(self._reserved.values(), key=lambda step: step.place)
+
+    def _claim(self, step: Step, claims: dict[str, int]) -> None:
+        request = step.spec.pool
+        # What cannot start anyway keeps nothing from anybody.
+        if any(self.pools[name].is_paused for name, _ in request) or self.closed(request):
+            return
+        for name, slots in request:
+            claims[name] = claims.get(name, 0) + slots
+
+
+def _share_a_pool(a: Request, b: Request) -> bool:
+    return any(name == other for name, _ in a for other, _ in b)
+
+
+def _free_numbers(held: Mapping[int, int], number: int) -> tuple[int, ...]:
+    free: list[int] = []
+    candidate = 0
+    while len(free) < number:
+        if candidate not in held:
+            free.append(candidate)
+        candidate += 1
+    return tuple(free)

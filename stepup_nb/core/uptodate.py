@@ -1,0 +1,197 @@
+"""Is a step up to date, and if not, what exactly differs?
+
+One manifest answers both: its digest decides, its parts explain. Knows nothing of the disk: contents are handed in.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from stepup_nb.core.model import Content, StepSpec
+
+_FORMAT = 1
+"""Version of the encoding below; it is the first word of every digest, so that a change makes all steps run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """Everything that a step's result depends on."""
+
+    action: str
+    command: str
+    workdir: str
+    shell: tuple[str, ...]
+    inputs: tuple[tuple[str, Content], ...]
+    """Path and content, sorted by path."""
+    env: tuple[tuple[str, str | None], ...]
+    """Name and keyed hash of the value, sorted by name; None for a variable that is not set."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What the last success of a step was made of, and what it made. This is what the database keeps."""
+
+    manifest: Manifest
+    inp_digest: str
+    outputs: tuple[tuple[str, Content], ...]
+    out_digest: str
+    job: int
+    """The job that made it."""
+    ended: float
+    """When that job ended, in seconds since the epoch."""
+    volatiles: tuple[tuple[str, Content], ...] = ()
+    """By-products that were there then. In no digest: only for removing them."""
+
+    def content_of_input(self, path: str) -> Content | None:
+        """Return the content that the input had, or None if it was none of the inputs."""
+        return next((content for name, content in self.manifest.inputs if name == path), None)
+
+    def content_of_output(self, path: str) -> Content | None:
+        """Return the content that the output got, or None if it was none of the outputs."""
+        return next((content for name, content in self.outputs if name == path), None)
+
+    def to_json(self) -> list[Any]:
+        """Return the plain form that the database keeps."""
+        m = self.manifest
+        return [
+            [m.action, m.command, m.workdir, m.shell, m.inputs, m.env],
+            self.inp_digest,
+            self.outputs,
+            self.out_digest,
+            self.job,
+            self.ended,
+            self.volatiles,
+        ]
+
+    @staticmethod
+    def from_json(form: list[Any]) -> Record:
+        """Return the record whose plain form this is."""
+        of_step, inp_digest, outputs, out_digest, job, ended, volatiles = form
+        action, command, workdir, shell, inputs, env = of_step
+        manifest = Manifest(
+            action,
+            command,
+            workdir,
+            tuple(shell),
+            _contents(inputs),
+            tuple((name, value) for name, value in env),
+        )
+        return Record(manifest, inp_digest, _contents(outputs), out_digest, job, ended, _contents(volatiles))
+
+
+def _contents(form: list[Any]) -> tuple[tuple[str, Content], ...]:
+    return tuple((path, (digest, size, mode)) for path, (digest, size, mode) in form)
+
+
+def manifest(
+    spec: StepSpec, inputs: Mapping[str, Content], env_hashes: tuple[tuple[str, str | None], ...]
+) -> Manifest:
+    """Return what the step depends on now."""
+    return Manifest(
+        spec.action,
+        spec.command,
+        spec.workdir,
+        spec.shell,
+        tuple((path, inputs[path]) for path in spec.inp),
+        env_hashes,
+    )
+
+
+def _digest(words: object) -> str:
+    # JSON with all escapes is one exact byte string per value, surrogates in paths included.
+    text = json.dumps([_FORMAT, words], separators=(",", ":"))
+    return "blake2b:" + hashlib.blake2b(text.encode("ascii"), digest_size=32).hexdigest()
+
+
+def inp_digest(manifest: Manifest) -> str:
+    """Return the digest over action, command, working directory, shell, inputs and environment."""
+    m = manifest
+    return _digest(["inp", m.action, m.command, m.workdir, m.shell, m.inputs, m.env])
+
+
+def out_digest(outputs: tuple[tuple[str, Content], ...]) -> str:
+    """Return the digest over the outputs."""
+    return _digest(["out", outputs])
+
+
+def make_record(
+    manifest: Manifest,
+    outputs: tuple[tuple[str, Content], ...],
+    job: int,
+    ended: float,
+    volatiles: tuple[tuple[str, Content], ...] = (),
+) -> Record:
+    """Return the record of a job that succeeded."""
+    return Record(manifest, inp_digest(manifest), outputs, out_digest(outputs), job, ended, volatiles)
+
+
+def is_up_to_date(record: Record, now: Manifest, outputs: Mapping[str, Content | None]) -> bool:
+    """Tell whether the outputs on disk are what the step would make from what it depends on now.
+
+    Parameters
+    ----------
+    record
+        The last success.
+    now
+        What the step depends on now.
+    outputs
+        The declared outputs and their content; None where there is no regular file.
+    """
+    made = []
+    for path, content in sorted(outputs.items()):
+        if content is None:
+            return False
+        made.append((path, content))
+    return inp_digest(now) == record.inp_digest and out_digest(tuple(made)) == record.out_digest
+
+
+def reasons(record: Record | None, now: Manifest, outputs: Mapping[str, Content | None]) -> list[str]:
+    """Name exactly what differs from the last success; empty when the step is up to date.
+
+    Takes what `is_up_to_date` takes, and tells a difference exactly when that finds one (property-tested).
+    """
+    if record is None:
+        return ["never ran"]
+    old = record.manifest
+    words = []
+    for what, before, after in (
+        ("command", (old.action, old.command), (now.action, now.command)),
+        ("working directory", old.workdir, now.workdir),
+        ("shell", old.shell, now.shell),
+    ):
+        if before != after:
+            words.append(f"{what} changed")
+    words += _differences("input", dict(old.inputs), dict(now.inputs))
+    old_env, now_env = dict(old.env), dict(now.env)
+    for name in sorted(old_env.keys() | now_env.keys()):
+        if name not in now_env:
+            words.append(f"environment variable {name} is no longer declared")
+        elif name not in old_env:
+            words.append(f"environment variable {name} is newly declared")
+        elif old_env[name] != now_env[name]:
+            words.append(f"environment variable {name} changed")
+    words += _differences("output", dict(record.outputs), outputs)
+    return words
+
+
+def _differences(
+    kind: str, before: Mapping[str, Content | None], after: Mapping[str, Content | None]
+) -> list[str]:
+    words = []
+    for path in sorted(before.keys() | after.keys()):
+        if path not in after:
+            words.append(f"{kind} '{path}' is no longer declared")
+        elif after[path] is None:
+            words.append(f"{kind} '{path}' is missing")
+        elif path not in before:
+            words.append(f"{kind} '{path}' is newly declared")
+        else:
+            old, new = before[path], after[path]
+            if old is not None and new is not None and old != new:
+                what = "changed" if old[:2] != new[:2] else "has other permissions"
+                words.append(f"{kind} '{path}' {what}")
+    return words

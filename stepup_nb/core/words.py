@@ -1,0 +1,40 @@
+"""Phrases that several modules of the core say in the same way."""
+
+from __future__ import annotations
+
+import difflib
+import signal
+from collections.abc import Iterable
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return ``; did you mean 'x'?`` for the most similar known word, or an empty text."""
+    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f"; did you mean '{close[0]}'?" if close else ""
+
+
+def ending(returncode: int) -> str:
+    """Return how a command ended in words: its exit code, or the signal by name.
+
+    >>> ending(3), ending(-9), ending(137)
+    ('exit code 3', 'killed by signal 9 (SIGKILL)', 'exit code 137 (128 + signal 9, SIGKILL)')
+    """
+    if returncode < 0:
+        return f"killed by signal {-returncode} ({_signal_name(-returncode)})"
+    if 128 < returncode < 128 + 65 and (name := _signal_name(returncode - 128)) != "unknown":
+        return f"exit code {returncode} (128 + signal {returncode - 128}, {name})"
+    if returncode == 127:
+        return "exit code 127 (command not found)"
+    return f"exit code {returncode}"
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return "unknown"
+
+
+def counted(number: int, noun: str) -> str:
+    """Return the number with its noun, in the plural where that is due."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -1,0 +1,536 @@
+"""Runs jobs on this machine: spawns them, watches them, ends their whole trees.
+
+Linux only. What a job starts stays below us, whatever it does (`processes.become_subreaper`): a process
+whose parent ends becomes our child and is found by reading our own list of children, which is all that the
+end of an ordinary job costs.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import select
+import signal
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from enum import Enum
+from functools import partial
+
+from stepup_nb.core.messages import JobEnded
+from stepup_nb.director import processes
+from stepup_nb.director.executor import CannotStart, Reporter, Stream, Tail
+from stepup_nb.director.output import CHUNK, TAIL, LogFolder, Output, decode, log_name, stored_order
+from stepup_nb.director.reactor import Reactor, Timer
+
+_LINGER = 0.25
+"""Seconds in which what a command leaves behind may end by itself, as the `tee` of `> >(tee log)` does."""
+_NOTICE = 0.25
+"""Seconds between SIGTERM and SIGKILL for what is left then."""
+_PATIENCE = 10.0
+"""Seconds after the first SIGKILL at which a job is given up; only the kernel can hold a process that long."""
+_FIRST_SAMPLE = 0.05
+_SAMPLE = 0.5
+_KILL_ALL = 2.0
+_ENDED_TAILS = 128
+_EVENTS = 32
+"""Descriptors that one turn of the loop serves, so that those who flood leave turns to the others."""
+
+
+class _Phase(Enum):
+    """Where a job is on its way to its end."""
+
+    RUNNING = "running"
+    """Its leader lives and nobody wants it stopped."""
+    LINGERING = "lingering"
+    """Its leader ended by itself; what it left behind has a moment to do so too."""
+    STOPPING = "stopping"
+    """Everything has had its SIGTERM."""
+    KILLING = "killing"
+    """Everything gets SIGKILL, again and again."""
+
+
+class _Job:
+    """A tree of processes, from the start of its leader to the end of its last one."""
+
+    __slots__ = (
+        "cpu",
+        "ended",
+        "gives_up",
+        "id",
+        "leftovers",
+        "notes",
+        "output",
+        "pause",
+        "peak",
+        "phase",
+        "pid",
+        "pidfd",
+        "timer",
+    )
+
+    def __init__(self, number: int, pid: int, output: Output) -> None:
+        self.id = number
+        self.output = output
+        self.pid = pid
+        """The leader's number. It is reaped last of all, so that the number remains ours."""
+        self.pidfd = -1
+        """-1 once the leader ended."""
+        self.phase = _Phase.RUNNING
+        self.timer: Timer | None = None
+        """Of its next sample while it runs, of its next move after that."""
+        self.pause = 0.0
+        self.gives_up = 0.0
+        self.ended: float | None = None
+        self.peak = 0
+        self.cpu = 0.0
+        """Of adopted processes only; the leader's own comes with its end."""
+        self.leftovers: tuple[str, ...] = ()
+        self.notes: list[str] = []
+
+
+class _Stray:
+    """A process that became our child because its parent ended."""
+
+    __slots__ = ("owners", "pid", "pidfd")
+
+    def __init__(self, pid: int, pidfd: int, owners: set[_Job]) -> None:
+        self.pid = pid
+        self.pidfd = pidfd
+        self.owners = owners
+        """The job it belongs to; all that it may belong to where that cannot be told."""
+
+
+class LocalExecutor:
+    """The `Executor` of this machine.
+
+    Parameters
+    ----------
+    reactor
+        The loop, whose thread every call belongs to.
+    report
+        Gets a `JobEnded` for each job: ``ended`` is when its leader ended; ``cpu`` the processor seconds of
+        all of the tree that anybody waited for; ``peak_rss`` the largest sum of resident memory over the
+        tree that a sample saw (after 0.05, 0.1, 0.2, 0.4 s, then every 0.5 s; pages that processes share
+        count in each), or the largest of a single process if that is more. For a job too short for a
+        sample it is an upper bound: Linux counts the starter's own peak, some 20 MB, as the started one's.
+    logs
+        Where output is kept.
+    marker
+        The run; see `processes.run_marker`.
+    clock
+        Seconds since the epoch.
+    on_output
+        Called with the job whenever some of its output arrived; for the caller to coalesce.
+    grace
+        Seconds between SIGTERM and SIGKILL.
+    owns_process
+        Whether all children of this process are jobs or come from them, as in a director of its own. In a
+        thread of another program (tests), only what certainly comes from a job is touched.
+    """
+
+    def __init__(
+        self,
+        reactor: Reactor,
+        report: Reporter,
+        *,
+        logs: LogFolder,
+        marker: str,
+        clock: Callable[[], float] = time.time,
+        on_output: Callable[[int], None] | None = None,
+        grace: float = 5.0,
+        owns_process: bool = True,
+    ) -> None:
+        processes.become_subreaper()
+        self.grace = grace
+        self._reactor = reactor
+        self._report = report
+        self._logs = logs
+        self._marker = marker
+        self._clock = clock
+        self._on_output = on_output
+        self._owns_process = owns_process
+        self._spawner = processes.Spawner(marker)
+        self._nursery = processes.Nursery()
+        self._jobs: dict[int, _Job] = {}
+        self._strays: dict[int, _Stray] = {}
+        self._pids: set[int] = set()
+        self._tails: OrderedDict[int, tuple[bytes, bytes]] = OrderedDict()
+        self._buffer = memoryview(bytearray(CHUNK))
+        self._ooms = processes.oom_kills()
+        # A selector of our own in the reactor's: a descriptor costs a tenth of what it costs there.
+        self._poll = select.epoll()
+        self._calls: dict[int, Callable[[], None]] = {}
+        reactor.watch(self._poll.fileno(), select.EPOLLIN, self._on_ready)
+
+    # --- starting -------------------------------------------------------------------------------
+
+    def start(self, job: int, argv: Sequence[str], cwd: str, env: Mapping[str, str]) -> None:
+        """Start a command; see `Executor.start`."""
+        env = {**env, processes.RUN_VARIABLE: self._marker, processes.JOB_VARIABLE: str(job)}
+        out, out_end, err, err_end = self._pipes()
+        try:
+            pid = self._spawner.start(argv, cwd, env, job, out_end, err_end)
+        except CannotStart:
+            os.close(out)
+            os.close(err)
+            raise
+        finally:
+            # Before anything else is opened: what there is room for a pipe's end, there is room for a pidfd.
+            os.close(out_end)
+            os.close(err_end)
+        new = _Job(job, pid, Output(job, self._logs, out, err))
+        self._jobs[job] = new
+        self._pids.add(pid)
+        try:
+            new.pidfd = os.pidfd_open(pid)
+            self._watch(new.pidfd, partial(self._on_leader_end, new))
+            self._watch(out, partial(self._on_pipe, new, 0))
+            self._watch(err, partial(self._on_pipe, new, 1))
+        except OSError as error:
+            self._undo(new)
+            raise CannotStart(*processes.spawn_words(error, argv[0])) from None
+        new.timer = self._reactor.call_after(_FIRST_SAMPLE, partial(self._sample, new, _FIRST_SAMPLE))
+
+    def _pipes(self) -> tuple[int, int, int, int]:
+        fds: list[int] = []
+        try:
+            for _ in range(2):
+                fds += os.pipe2(os.O_CLOEXEC)
+                os.set_blocking(fds[-2], False)
+        except OSError as error:
+            for fd in fds:
+                os.close(fd)
+            raise CannotStart(*processes.spawn_words(error, "")) from None
+        return fds[0], fds[1], fds[2], fds[3]
+
+    def _undo(self, job: _Job) -> None:
+        """Take back a start that cannot be watched; its command has lived for some 100 µs."""
+        processes.send_group(job.pid, signal.SIGKILL)
+        self._reap(job.pid, set(), 0)
+        self._unwatch_all(job)
+        job.output.close()
+        self._drop(job)
+
+    # --- watching -------------------------------------------------------------------------------
+
+    def _watch(self, fd: int, call: Callable[[], None]) -> None:
+        self._poll.register(fd, select.EPOLLIN)
+        self._calls[fd] = call
+
+    def _unwatch(self, fd: int) -> None:
+        if self._calls.pop(fd, None) is not None:
+            self._poll.unregister(fd)
+
+    def _on_ready(self) -> None:
+        calls = [(fd, self._calls.get(fd)) for fd, _ in self._poll.poll(0, _EVENTS)]
+        for fd, call in calls:
+            # An earlier call of this turn may have closed this one, and its number may be a new one's.
+            if call is not None and self._calls.get(fd) is call:
+                call()
+
+    def _on_pipe(self, job: _Job, which: int) -> None:
+        size = job.output.read(which, self._buffer)
+        if size == 0:
+            self._unwatch(job.output.pipes[which].fd)
+        elif size and self._on_output is not None:
+            self._on_output(job.id)
+
+    def _on_leader_end(self, job: _Job) -> None:
+        self._unwatch(job.pidfd)
+        os.close(job.pidfd)
+        job.pidfd = -1
+        job.ended = self._clock()
+        if job.phase is _Phase.RUNNING:
+            self._set_timer(job, None)
+        self._adopt()
+        self._settle(job)
+
+    def _on_stray_end(self, stray: _Stray) -> None:
+        self._unwatch(stray.pidfd)
+        os.close(stray.pidfd)
+        del self._strays[stray.pid]
+        self._pids.discard(stray.pid)
+        self._reap(stray.pid, stray.owners)
+        # What it had started itself is our child now.
+        self._adopt()
+        for job in tuple(stray.owners):
+            self._settle(job)
+
+    def _settle(self, job: _Job) -> None:
+        """Finish a job of which nothing is left; else see that it comes to that."""
+        if job.ended is None or job.id not in self._jobs:
+            return
+        if not self._own(job):
+            self._finish(job)
+        elif job.phase is _Phase.RUNNING:
+            job.phase = _Phase.LINGERING
+            self._set_timer(job, self._reactor.call_after(_LINGER, partial(self._clear_up, job)))
+
+    def _adopt(self) -> None:
+        """Find out which processes have become our children, and whose they are."""
+        for pid in self._nursery.pids() - self._pids:
+            found = processes.look(pid)
+            owners = self._owners(pid)
+            if found is None or owners is None:
+                continue
+            if found.state == "Z":
+                self._reap(pid, owners)
+                continue
+            if all(job.phase is _Phase.KILLING for job in owners):
+                self._kill_stray(pid)
+            try:
+                pidfd = os.pidfd_open(pid)
+            except OSError:
+                # No descriptor to await its end with: it shall not live on unseen.
+                self._kill_stray(pid)
+                continue
+            self._strays[pid] = stray = _Stray(pid, pidfd, owners)
+            self._pids.add(pid)
+            self._watch(pidfd, partial(self._on_stray_end, stray))
+
+    def _owners(self, pid: int) -> set[_Job] | None:
+        """Return the jobs that a child may belong to; None for one that is none of our business."""
+        number = self._spawner.job_of(pid)
+        if number is None and processes.environment_word(pid, processes.RUN_VARIABLE) == self._marker:
+            word = processes.environment_word(pid, processes.JOB_VARIABLE) or ""
+            number = int(word) if word.isdigit() else -1
+        if number is not None:
+            return {self._jobs[number]} if number in self._jobs else set()
+        return set(self._jobs.values()) if self._owns_process else None
+
+    def _own(self, job: _Job) -> list[_Stray]:
+        return [stray for stray in self._strays.values() if stray.owners == {job}]
+
+    def _sample(self, job: _Job, after: float) -> None:
+        began = time.monotonic()
+        self._adopt()
+        self._weigh(job)
+        # At most a twentieth of our time for a tree of any size.
+        after = max(min(2 * after, _SAMPLE), 20 * (time.monotonic() - began))
+        job.timer = self._reactor.call_after(after, partial(self._sample, job, after))
+
+    def _weigh(self, job: _Job) -> None:
+        job.peak = max(job.peak, sum(map(processes.resident, self._members(job))))
+
+    def _members(self, job: _Job) -> list[int]:
+        """Return all processes of a job that are there now."""
+        roots = [stray.pid for stray in self._own(job)]
+        if job.pidfd >= 0:
+            roots.append(job.pid)
+        return roots + [pid for root in roots for pid, _ in processes.descendants(root)]
+
+    # --- ending ---------------------------------------------------------------------------------
+
+    def stop(self, job: int) -> None:
+        """End a job's whole tree; see `Executor.stop`."""
+        found = self._jobs.get(job)
+        if found is None or found.phase in (_Phase.STOPPING, _Phase.KILLING):
+            return
+        self._terminate(found, self.grace)
+
+    def _clear_up(self, job: _Job) -> None:
+        """End what a command left behind."""
+        looks = map(processes.look, self._members(job))
+        job.leftovers = tuple(look.name for look in looks if look is not None and look.state != "Z")
+        self._terminate(job, _NOTICE)
+
+    def _terminate(self, job: _Job, grace: float) -> None:
+        job.phase = _Phase.STOPPING
+        self._adopt()
+        self._signal(job, signal.SIGTERM, signal.SIGCONT)
+        self._set_timer(job, self._reactor.call_after(grace, partial(self._kill, job)))
+
+    def _kill(self, job: _Job) -> None:
+        now = time.monotonic()
+        if job.phase is not _Phase.KILLING:
+            job.phase = _Phase.KILLING
+            job.pause = 0.01
+            job.gives_up = now + _PATIENCE
+        self._adopt()
+        self._signal(job, signal.SIGKILL)
+        if now < job.gives_up:
+            self._set_timer(job, self._reactor.call_after(job.pause, partial(self._kill, job)))
+            job.pause = min(2 * job.pause, 1.0)
+        else:
+            self._give_up(job)
+
+    def _signal(self, job: _Job, *numbers: int) -> None:
+        """Signal everything that a job consists of, each process once."""
+        below: list[tuple[int, int]] = []
+        if job.pidfd >= 0:
+            below += processes.descendants(job.pid)
+        strays = self._own(job)
+        for stray in strays:
+            below += processes.descendants(stray.pid)
+        # Listed first: once the first parents are gone, their children are elsewhere.
+        for number in numbers:
+            processes.send_group(job.pid, number)
+            for stray in strays:
+                processes.send(stray.pid, os.getpid(), number, except_group=job.pid)
+            for pid, parent in below:
+                processes.send(pid, parent, number, except_group=job.pid)
+
+    def _kill_stray(self, pid: int) -> None:
+        for child, parent in list(processes.descendants(pid)):
+            processes.send(child, parent, signal.SIGKILL)
+        processes.send_child(pid, signal.SIGKILL)
+
+    def _give_up(self, job: _Job) -> None:
+        names = ", ".join(
+            f"{look.name} (pid {pid})"
+            for pid in self._members(job)
+            if (look := processes.look(pid)) is not None
+        )
+        job.notes.append(f"still there, because the system does not let it be killed: {names}")
+        strays = self._own(job)
+        if job.pidfd >= 0:
+            self._unwatch(job.pidfd)
+            stray = _Stray(job.pid, job.pidfd, set())
+            self._strays[job.pid] = stray
+            self._watch(stray.pidfd, partial(self._on_stray_end, stray))
+            job.pidfd = -1
+            job.ended = self._clock()
+        for stray in strays:
+            stray.owners.clear()
+        self._finish(job)
+
+    def _finish(self, job: _Job) -> None:
+        """Take in the last of its output, reap it, and report."""
+        self._set_timer(job, None)
+        self._unwatch_all(job)
+        if job.output.drain(self._buffer) and self._on_output is not None:
+            self._on_output(job.id)
+        job.output.close()
+        self._tails[job.id] = job.output.tails
+        if len(self._tails) > _ENDED_TAILS:
+            self._tails.popitem(last=False)
+        returncode, usage = self._reap(job.pid, set())
+        self._drop(job)
+        if usage is not None:
+            job.cpu += usage.ru_utime + usage.ru_stime
+            largest = usage.ru_maxrss * 1024
+            # What is not above our own peak may well be just that, see the class.
+            if not job.peak or largest > resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024:
+                job.peak = max(job.peak, largest)
+        if job.phase is not _Phase.KILLING and returncode in (-signal.SIGKILL, 128 + signal.SIGKILL):
+            self._ask_about_memory(job)
+        self._report(
+            JobEnded(
+                job.id,
+                returncode,
+                self._clock() if job.ended is None else job.ended,
+                peak_rss=job.peak or None,
+                cpu=job.cpu,
+                leftovers=job.leftovers,
+                notes=(*job.notes, *job.output.notes),
+            )
+        )
+
+    def _drop(self, job: _Job) -> None:
+        del self._jobs[job.id]
+        if job.pid not in self._strays:
+            self._pids.discard(job.pid)
+        for stray in list(self._strays.values()):
+            if job in stray.owners:
+                stray.owners.discard(job)
+                if not stray.owners:
+                    self._kill_stray(stray.pid)
+
+    def _unwatch_all(self, job: _Job) -> None:
+        for pipe in job.output.pipes:
+            self._unwatch(pipe.fd)
+        if job.pidfd >= 0:
+            self._unwatch(job.pidfd)
+            os.close(job.pidfd)
+            job.pidfd = -1
+
+    def _set_timer(self, job: _Job, timer: Timer | None) -> None:
+        if job.timer is not None:
+            job.timer.cancel()
+        job.timer = timer
+
+    def _reap(
+        self, pid: int, owners: set[_Job], options: int = os.WNOHANG
+    ) -> tuple[int, resource.struct_rusage | None]:
+        """Take the end of a child from the system. Return its code, and what it used if it has ended."""
+        try:
+            ended, status, usage = os.wait4(pid, options)
+        except ChildProcessError:
+            return -signal.SIGKILL, None
+        if not ended:
+            return -signal.SIGKILL, None
+        for job in owners if len(owners) == 1 else ():
+            job.cpu += usage.ru_utime + usage.ru_stime
+        return os.waitstatus_to_exitcode(status), usage
+
+    def _ask_about_memory(self, job: _Job) -> None:
+        kills = processes.oom_kills()
+        if kills > self._ooms:
+            job.notes.append("killed by signal 9, probably because memory ran out")
+        self._ooms = kills
+
+    def kill_all(self) -> None:
+        """Kill every process of every job and wait for their ends; see `Executor.kill_all`."""
+        deadline = time.monotonic() + _KILL_ALL
+        jobs = list(self._jobs.values())
+        for job in jobs:
+            self._set_timer(job, None)
+            processes.send_group(job.pid, signal.SIGKILL)
+        while time.monotonic() < deadline:
+            left = [
+                pid
+                for pid in processes.children(os.getpid())
+                if pid in self._pids or self._owners(pid) is not None
+            ]
+            if not left:
+                break
+            for pid in left:
+                # Its own children come to us when it has ended, and have their turn then.
+                processes.send_child(pid, signal.SIGKILL)
+                if self._reap(pid, set())[1] is not None:
+                    self._pids.discard(pid)
+            time.sleep(0.001)
+        for job in jobs:
+            self._unwatch_all(job)
+            job.output.close()
+        for stray in self._strays.values():
+            self._unwatch(stray.pidfd)
+            os.close(stray.pidfd)
+        self._jobs.clear()
+        self._strays.clear()
+
+    def close(self) -> None:
+        """Kill what is left, and give back all descriptors."""
+        self.kill_all()
+        self._reactor.unwatch(self._poll.fileno())
+        self._poll.close()
+        self._spawner.close()
+        self._nursery.close()
+        self._logs.close()
+
+    # --- output ---------------------------------------------------------------------------------
+
+    def tail(self, job: int) -> Tail:
+        """Return the end of what a job wrote; see `Executor.tail`."""
+        live = self._jobs.get(job)
+        kept = live.output.tails if live is not None else self._tails.get(job)
+        if kept is None:
+            kept = (
+                self._logs.read(log_name(job, "stdout"), -TAIL, TAIL),
+                self._logs.read(log_name(job, "stderr"), -TAIL, TAIL),
+            )
+        return Tail(decode(kept[0]), decode(kept[1]))
+
+    def read_log(self, job: int, stream: Stream, offset: int, limit: int) -> bytes:
+        """Return a piece of a log; see `Executor.read_log`."""
+        return self._logs.read(log_name(job, stream), offset, limit)
+
+    def order(self, job: int) -> list[tuple[Stream, int]]:
+        """Return in which order pieces of the two streams arrived; see `Executor.order`."""
+        live = self._jobs.get(job)
+        return live.output.order if live is not None else stored_order(self._logs, job)
+
+    def log_path(self, job: int, stream: Stream) -> str:
+        """Return where a log is; see `Executor.log_path`."""
+        return os.path.join(self._logs.path, log_name(job, stream))

@@ -1,0 +1,312 @@
+"""Takes in what jobs write: drains their pipes, bounds it, keeps it.
+
+Knows nothing of processes. What arrives is bytes, and stays so in the logs: making text of it that is safe
+to show is for whoever shows it.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import stat
+from array import array
+from collections.abc import Iterable, Mapping
+
+from stepup_nb.director.executor import Stream
+
+STREAMS: tuple[Stream, Stream] = ("stdout", "stderr")
+_SUFFIX = {"stdout": ".out", "stderr": ".err"}
+
+TAIL = 8 * 1024
+"""Bytes of each stream that are kept in memory."""
+END = 256 * 1024
+"""Bytes of the end of a stream that are kept when it is longer than the cap."""
+CAP = 64 * 1024 * 1024
+"""Bytes of each stream that are stored exactly as written."""
+PIECES = 4096
+"""Pieces of the two streams whose order of arrival is kept."""
+
+CHUNK = 256 * 1024
+"""Bytes that one read takes at most."""
+
+_USUAL_PIPE = 64 * 1024
+_WIDE_PIPE = 256 * 1024
+
+
+def log_cap(environment: Mapping[str, str]) -> int:
+    """Return the cap in bytes: ``STEPUP_NB_LOG_CAP`` if that is a number, else 64 MiB."""
+    value = environment.get("STEPUP_NB_LOG_CAP", "")
+    return int(value) if value.isascii() and value.isdigit() else CAP
+
+
+def decode(tail: bytes) -> str:
+    """Return the text of the end of a stream; a character that the cut went through is left out."""
+    start = 0
+    while start < min(3, len(tail)) and tail[start] & 0xC0 == 0x80:
+        start += 1
+    return tail[start:].decode("utf-8", "replace")
+
+
+class LogFolder:
+    """The folder of the logs: ``<job>.out`` and ``<job>.err`` as written, ``<job>.idx`` for their order.
+
+    It is made at the first byte that a job writes, 0700, and its files 0600. Links are not followed.
+    """
+
+    def __init__(self, path: str, cap: int = CAP) -> None:
+        self.path = path
+        self.cap = cap
+        self._fd = -1
+
+    def create(self, name: str) -> int:
+        """Open a new file for writing; raise OSError where that cannot be."""
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+        if self._fd >= 0:
+            try:
+                return os.open(name, flags, 0o600, dir_fd=self._fd)
+            except FileNotFoundError:
+                # Somebody removed the folder while we had it open.
+                self.close()
+        self._make()
+        return os.open(name, flags, 0o600, dir_fd=self._open())
+
+    def read(self, name: str, offset: int, limit: int) -> bytes:
+        """Return a piece of a file, empty where there is none; from its end when the offset is negative."""
+        try:
+            fd = os.open(
+                name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=self._open()
+            )
+        except OSError:
+            return b""
+        try:
+            found = os.fstat(fd)
+            if not stat.S_ISREG(found.st_mode):
+                return b""
+            if offset < 0:
+                offset = max(0, found.st_size + offset)
+            return os.pread(fd, limit, offset)
+        except OSError:
+            return b""
+        finally:
+            os.close(fd)
+
+    def remove(self, jobs: Iterable[int]) -> None:
+        """Delete the logs of these jobs, as far as there are any."""
+        try:
+            folder = self._open()
+        except OSError:
+            return
+        for job in jobs:
+            for suffix in (".out", ".err", ".idx"):
+                try:
+                    os.unlink(f"{job}{suffix}", dir_fd=folder)
+                except OSError:
+                    pass
+
+    def close(self) -> None:
+        """Give back the descriptor; the folder may be used again."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def _make(self) -> None:
+        # The folder around ours is made as well (all of `.stepup` may have been swept away), but never the
+        # project's: where that has moved, an empty one must not appear in its old place.
+        for path in (os.path.dirname(self.path), self.path):
+            try:
+                os.mkdir(path, 0o700)
+            except FileExistsError:
+                pass
+
+    def _open(self) -> int:
+        if self._fd < 0:
+            fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            if os.fstat(fd).st_uid != os.geteuid():
+                os.close(fd)
+                raise PermissionError(errno.EPERM, "the folder belongs to another user", self.path)
+            self._fd = fd
+        return self._fd
+
+
+class Pipe:
+    """One stream of one job: what it wrote so far, and where that is kept."""
+
+    __slots__ = ("_folder", "_log", "_name", "_tail", "fd", "problem", "total")
+
+    def __init__(self, fd: int, folder: LogFolder, name: str) -> None:
+        self.fd = fd
+        """The reading end, non-blocking; -1 once it was closed."""
+        self.total = 0
+        """Bytes that arrived."""
+        self.problem = ""
+        """Why some of it is not in the log."""
+        self._folder = folder
+        self._name = name
+        self._log = -1
+        self._tail = bytearray()
+
+    @property
+    def tail(self) -> bytes:
+        """The last bytes that arrived, at most `TAIL`."""
+        return bytes(self._tail[-TAIL:])
+
+    def read(self, buffer: memoryview) -> int | None:
+        """Take in one bufferful. Return its bytes, 0 when all writers are gone, None when there is nothing."""
+        try:
+            size = os.readv(self.fd, [buffer])
+        except BlockingIOError:
+            return None
+        if size:
+            if size == _USUAL_PIPE:
+                self._widen()
+            self._take(buffer[:size])
+        return size
+
+    def close(self) -> None:
+        """Close the pipe; complete the log and close it."""
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+        if self._log >= 0:
+            if self.total > self._folder.cap and not self.problem:
+                self._store_end()
+            try:
+                os.close(self._log)
+            except OSError as error:
+                # Some file systems say only here that there was no room.
+                self._fail(error)
+            self._log = -1
+
+    def _take(self, piece: memoryview) -> None:
+        room = self._folder.cap - self.total
+        self.total += len(piece)
+        if room > 0 and not self.problem:
+            self._store(piece[:room])
+        keep = TAIL if room >= len(piece) else END
+        if len(piece) >= keep:
+            self._tail[:] = piece[-keep:]
+        else:
+            self._tail += piece
+            # Cutting off only what is past twice the length makes its cost per byte a constant.
+            if len(self._tail) > 2 * keep:
+                del self._tail[:-keep]
+
+    def _store(self, piece: memoryview) -> None:
+        try:
+            if self._log < 0:
+                self._log = self._folder.create(self._name)
+            while piece:
+                piece = piece[os.write(self._log, piece) :]
+        except OSError as error:
+            self._fail(error)
+
+    def _store_end(self) -> None:
+        beyond = self.total - self._folder.cap
+        kept = bytes(self._tail[-min(beyond, END) :])
+        left_out = beyond - len(kept)
+        marker = f"\n[… {_amount(left_out)} left out …]\n".encode() if left_out else b""
+        self._store(memoryview(marker + kept))
+
+    def _fail(self, error: OSError) -> None:
+        if not self.problem:
+            self.problem = error.strerror or str(error)
+
+    def _widen(self) -> None:
+        # A writer that fills its pipe before we come to it is worth fewer, larger turns. Not for all: what
+        # one user may have in pipes is limited, and beyond it new pipes get one page.
+        try:
+            fcntl.fcntl(self.fd, fcntl.F_SETPIPE_SZ, _WIDE_PIPE)
+        except OSError:
+            pass
+
+
+class Output:
+    """Both streams of one job, and the order in which their pieces arrived."""
+
+    __slots__ = ("_folder", "_job", "_order", "pipes")
+
+    def __init__(self, job: int, folder: LogFolder, stdout: int, stderr: int) -> None:
+        self._job = job
+        self._folder = folder
+        self._order = array("q")
+        self.pipes = (Pipe(stdout, folder, f"{job}.out"), Pipe(stderr, folder, f"{job}.err"))
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user is to know about the logs."""
+        problems = {pipe.problem: None for pipe in self.pipes if pipe.problem}
+        return tuple(f"output not stored: {problem}" for problem in problems)
+
+    @property
+    def tails(self) -> tuple[bytes, bytes]:
+        """The last bytes of stdout and of stderr."""
+        return self.pipes[0].tail, self.pipes[1].tail
+
+    @property
+    def order(self) -> list[tuple[Stream, int]]:
+        """The pieces in their order; see `Executor.order`."""
+        return _pieces(self._order)
+
+    def read(self, which: int, buffer: memoryview) -> int | None:
+        """Take in one bufferful of stdout (0) or stderr (1); see `Pipe.read`."""
+        size = self.pipes[which].read(buffer)
+        if size:
+            if len(self._order) < PIECES:
+                piece = -size if which else size
+                if self._order and (self._order[-1] < 0) == (piece < 0):
+                    self._order[-1] += piece
+                else:
+                    self._order.append(piece)
+        return size
+
+    def drain(self, buffer: memoryview) -> bool:
+        """Take in all that is in the pipes now. Return whether there was anything.
+
+        Only for a job of which no process is left: a live one could keep us here.
+        """
+        found = False
+        for which, pipe in enumerate(self.pipes):
+            while pipe.fd >= 0 and self.read(which, buffer):
+                found = True
+        return found
+
+    def close(self) -> None:
+        """Close pipes and logs."""
+        for pipe in self.pipes:
+            pipe.close()
+        if len(self._order) > 1:
+            try:
+                fd = self._folder.create(f"{self._job}.idx")
+                try:
+                    os.write(fd, self._order.tobytes())
+                finally:
+                    os.close(fd)
+            except OSError:
+                # Without it the streams are shown one after the other.
+                pass
+
+
+def stored_order(folder: LogFolder, job: int) -> list[tuple[Stream, int]]:
+    """Return the order of an ended job's pieces; empty where there is but one stream."""
+    pieces = array("q")
+    stored = folder.read(f"{job}.idx", 0, PIECES * pieces.itemsize)
+    pieces.frombytes(stored[: len(stored) // pieces.itemsize * pieces.itemsize])
+    return _pieces(pieces)
+
+
+def log_name(job: int, stream: Stream) -> str:
+    """Return the name of a log in its folder."""
+    return f"{job}{_SUFFIX[stream]}"
+
+
+def _pieces(order: array[int]) -> list[tuple[Stream, int]]:
+    return [(STREAMS[piece < 0], abs(piece)) for piece in order]
+
+
+def _amount(size: int) -> str:
+    for unit in ("bytes", "kB", "MB"):
+        if size < 10_000:
+            return f"{size} {unit}"
+        size = round(size / 1000)
+    return f"{size} GB"

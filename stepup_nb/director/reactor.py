@@ -1,0 +1,97 @@
+"""One selector, its timers, and a door for other threads.
+
+Knows nothing of steps or clients: whoever has a file descriptor or a moment to wait for brings a function
+to call. Everything but `post` belongs to the thread that turns it.
+"""
+
+from __future__ import annotations
+
+import heapq
+import os
+import selectors
+import time
+from collections import deque
+from collections.abc import Callable
+from itertools import count
+
+Callback = Callable[[], None]
+
+
+class Timer:
+    """A function to be called once at a moment of the monotonic clock, unless cancelled before."""
+
+    __slots__ = ("call",)
+
+    def __init__(self, call: Callback) -> None:
+        self.call: Callback | None = call
+
+    def cancel(self) -> None:
+        """Make sure that it is not called any more; harmless when it was."""
+        self.call = None
+
+
+class Reactor:
+    """Waits for descriptors and moments, and calls whoever asked for them."""
+
+    def __init__(self) -> None:
+        self._selector = selectors.DefaultSelector()
+        self._timers: list[tuple[float, int, Timer]] = []
+        self._numbers = count()
+        self._posted: deque[Callback] = deque()
+        self._wake_r, self._wake_w = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self.watch(self._wake_r, selectors.EVENT_READ, self._on_wake)
+
+    def watch(self, fd: int, events: int, call: Callback) -> None:
+        """Call the function whenever the descriptor is ready for one of the events."""
+        self._selector.register(fd, events, call)
+
+    def rewatch(self, fd: int, events: int, call: Callback) -> None:
+        """Change what a watched descriptor is watched for."""
+        self._selector.modify(fd, events, call)
+
+    def unwatch(self, fd: int) -> None:
+        """Forget a descriptor; before it is closed, never after."""
+        self._selector.unregister(fd)
+
+    def call_after(self, seconds: float, call: Callback) -> Timer:
+        """Call the function once, so many seconds from now."""
+        timer = Timer(call)
+        heapq.heappush(self._timers, (time.monotonic() + seconds, next(self._numbers), timer))
+        return timer
+
+    def post(self, call: Callback) -> None:
+        """Have the function called by the turning thread soon. The one method that any thread may call."""
+        self._posted.append(call)
+        # A full pipe means that a wake-up is under way already.
+        try:
+            os.write(self._wake_w, b"!")
+        except BlockingIOError:
+            pass
+
+    def turn(self, timeout: float | None = None) -> None:
+        """Wait for something to happen, at most so many seconds, and call all who asked for it."""
+        while self._timers and self._timers[0][2].call is None:
+            heapq.heappop(self._timers)
+        if self._timers:
+            due = max(0.0, self._timers[0][0] - time.monotonic())
+            timeout = due if timeout is None else min(due, timeout)
+        for key, _ in self._selector.select(timeout):
+            # An earlier call of this turn may have closed this descriptor.
+            if self._selector.get_map().get(key.fd) is key:
+                key.data()
+        while self._posted:
+            self._posted.popleft()()
+        now = time.monotonic()
+        while self._timers and self._timers[0][0] <= now:
+            timer = heapq.heappop(self._timers)[2]
+            if timer.call is not None:
+                timer.call()
+
+    def close(self) -> None:
+        """Give back the selector and the wake-up pipe."""
+        self._selector.close()
+        os.close(self._wake_r)
+        os.close(self._wake_w)
+
+    def _on_wake(self) -> None:
+        os.read(self._wake_r, 4096)
