@@ -394,7 +394,7 @@ class Scheduler(Declaring):
                     how = "done"
                 elif not can_move:
                     unfinished = any(
-                        s.state not in FINISHED and not self._is_idle_option(s)
+                        s.state not in FINISHED and not self.is_idle_option(s)
                         for s in self.awaited(wait.steps, wait.scope)
                     )
                     how = "stuck" if unfinished else "done"
@@ -415,7 +415,7 @@ class Scheduler(Declaring):
         unfinished = [
             s
             for s in self.awaited(wait.steps, wait.scope)
-            if s.state not in FINISHED and not self._is_idle_option(s)
+            if s.state not in FINISHED and not self.is_idle_option(s)
         ]
         if not unfinished:
             return "done"
@@ -423,7 +423,7 @@ class Scheduler(Declaring):
             return "stuck"
         return ""
 
-    def _is_idle_option(self, step: Step) -> bool:
+    def is_idle_option(self, step: Step) -> bool:
         return step.spec.optional and step.state is PENDING and not self._is_needed(step)
 
     def _number_unfinished(self) -> int:

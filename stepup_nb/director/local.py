@@ -28,7 +28,7 @@ _LINGER = 0.25
 _NOTICE = 0.25
 """Seconds between SIGTERM and SIGKILL for what is left then."""
 _PATIENCE = 10.0
-"""Seconds after the first SIGKILL at which a job is given up; only the kernel can hold a process that long."""
+"""Seconds after the first SIGKILL at which a job is given up: only the system itself holds on for so long."""
 _FIRST_SAMPLE = 0.05
 _SAMPLE = 0.5
 _KILL_ALL = 2.0
@@ -142,6 +142,8 @@ class LocalExecutor:
         owns_process: bool = True,
     ) -> None:
         processes.become_subreaper()
+        if owns_process:
+            processes.keep_descriptors()
         self.grace = grace
         self._reactor = reactor
         self._report = report
@@ -331,9 +333,12 @@ class LocalExecutor:
 
     def _clear_up(self, job: _Job) -> None:
         """End what a command left behind."""
-        looks = map(processes.look, self._members(job))
-        job.leftovers = tuple(look.name for look in looks if look is not None and look.state != "Z")
+        job.leftovers = self._names(job)
         self._terminate(job, _NOTICE)
+
+    def _names(self, job: _Job) -> tuple[str, ...]:
+        looks = map(processes.look, self._members(job))
+        return tuple(look.name for look in looks if look is not None and look.state != "Z")
 
     def _terminate(self, job: _Job, grace: float) -> None:
         job.phase = _Phase.STOPPING
@@ -344,6 +349,9 @@ class LocalExecutor:
     def _kill(self, job: _Job) -> None:
         now = time.monotonic()
         if job.phase is not _Phase.KILLING:
+            names = ", ".join(self._names(job))
+            if names and not job.leftovers:
+                job.notes.append(f"killed, because it did not end on SIGTERM: {names}")
             job.phase = _Phase.KILLING
             job.pause = 0.01
             job.gives_up = now + _PATIENCE
@@ -354,6 +362,8 @@ class LocalExecutor:
             job.pause = min(2 * job.pause, 1.0)
         else:
             self._give_up(job)
+            return
+        self._settle(job)
 
     def _signal(self, job: _Job, *numbers: int) -> None:
         """Signal everything that a job consists of, each process once."""
@@ -377,11 +387,8 @@ class LocalExecutor:
         processes.send_child(pid, signal.SIGKILL)
 
     def _give_up(self, job: _Job) -> None:
-        names = ", ".join(
-            f"{look.name} (pid {pid})"
-            for pid in self._members(job)
-            if (look := processes.look(pid)) is not None
-        )
+        looks = [(pid, processes.look(pid)) for pid in self._members(job)]
+        names = ", ".join(f"{look.name} (pid {pid})" for pid, look in looks if look is not None)
         job.notes.append(f"still there, because the system does not let it be killed: {names}")
         strays = self._own(job)
         if job.pidfd >= 0:
@@ -393,10 +400,18 @@ class LocalExecutor:
             job.ended = self._clock()
         for stray in strays:
             stray.owners.clear()
-        self._finish(job)
+        self._finish(job, is_given_up=True)
 
-    def _finish(self, job: _Job) -> None:
-        """Take in the last of its output, reap it, and report."""
+    def _finish(self, job: _Job, is_given_up: bool = False) -> None:
+        """Reap its leader, take in the last of its output, and report."""
+        returncode, usage = self._reap(job.pid, set())
+        if returncode is None:
+            if not is_given_up:
+                # Somebody traces it (strace -p), and is to hear of its end before us.
+                if job.phase is not _Phase.KILLING:
+                    self._set_timer(job, self._reactor.call_after(0.01, partial(self._settle, job)))
+                return
+            returncode = -signal.SIGKILL
         self._set_timer(job, None)
         self._unwatch_all(job)
         if job.output.drain(self._buffer) and self._on_output is not None:
@@ -405,7 +420,6 @@ class LocalExecutor:
         self._tails[job.id] = job.output.tails
         if len(self._tails) > _ENDED_TAILS:
             self._tails.popitem(last=False)
-        returncode, usage = self._reap(job.pid, set())
         self._drop(job)
         if usage is not None:
             job.cpu += usage.ru_utime + usage.ru_stime
@@ -452,14 +466,15 @@ class LocalExecutor:
 
     def _reap(
         self, pid: int, owners: set[_Job], options: int = os.WNOHANG
-    ) -> tuple[int, resource.struct_rusage | None]:
-        """Take the end of a child from the system. Return its code, and what it used if it has ended."""
+    ) -> tuple[int | None, resource.struct_rusage | None]:
+        """Take the end of a child from the system. Return its code (None: not yet) and what it used."""
         try:
             ended, status, usage = os.wait4(pid, options)
         except ChildProcessError:
+            # Somebody else in this process took it, which can only be in a test.
             return -signal.SIGKILL, None
         if not ended:
-            return -signal.SIGKILL, None
+            return None, None
         for job in owners if len(owners) == 1 else ():
             job.cpu += usage.ru_utime + usage.ru_stime
         return os.waitstatus_to_exitcode(status), usage
@@ -488,7 +503,7 @@ class LocalExecutor:
             for pid in left:
                 # Its own children come to us when it has ended, and have their turn then.
                 processes.send_child(pid, signal.SIGKILL)
-                if self._reap(pid, set())[1] is not None:
+                if self._reap(pid, set())[0] is not None:
                     self._pids.discard(pid)
             time.sleep(0.001)
         for job in jobs:

@@ -30,7 +30,7 @@ PIECES = 4096
 CHUNK = 256 * 1024
 """Bytes that one read takes at most."""
 
-_USUAL_PIPE = 64 * 1024
+_MUCH = 1024 * 1024
 _WIDE_PIPE = 256 * 1024
 
 
@@ -152,13 +152,13 @@ class Pipe:
         return bytes(self._tail[-TAIL:])
 
     def read(self, buffer: memoryview) -> int | None:
-        """Take in one bufferful. Return its bytes, 0 when all writers are gone, None when there is nothing."""
+        """Take in one bufferful. Return its size, 0 when all writers are gone, None when there is nothing."""
         try:
             size = os.readv(self.fd, [buffer])
         except BlockingIOError:
             return None
         if size:
-            if size == _USUAL_PIPE:
+            if self.total <= _MUCH < self.total + size:
                 self._widen()
             self._take(buffer[:size])
         return size
@@ -213,8 +213,8 @@ class Pipe:
             self.problem = error.strerror or str(error)
 
     def _widen(self) -> None:
-        # A writer that fills its pipe before we come to it is worth fewer, larger turns. Not for all: what
-        # one user may have in pipes is limited, and beyond it new pipes get one page.
+        # Who writes much is worth fewer, larger turns. Not everybody is: what one user may have in pipes is
+        # limited, and beyond that each new pipe gets a page or two.
         try:
             fcntl.fcntl(self.fd, fcntl.F_SETPIPE_SZ, _WIDE_PIPE)
         except OSError:
@@ -251,13 +251,12 @@ class Output:
     def read(self, which: int, buffer: memoryview) -> int | None:
         """Take in one bufferful of stdout (0) or stderr (1); see `Pipe.read`."""
         size = self.pipes[which].read(buffer)
-        if size:
-            if len(self._order) < PIECES:
-                piece = -size if which else size
-                if self._order and (self._order[-1] < 0) == (piece < 0):
-                    self._order[-1] += piece
-                else:
-                    self._order.append(piece)
+        if size and len(self._order) < PIECES:
+            piece = -size if which else size
+            if self._order and (self._order[-1] < 0) == (piece < 0):
+                self._order[-1] += piece
+            else:
+                self._order.append(piece)
         return size
 
     def drain(self, buffer: memoryview) -> bool:

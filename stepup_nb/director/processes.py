@@ -39,8 +39,8 @@ _OOM_COUNTERS = (
 
 _CATCHABLE = [s for s in signal.valid_signals() if s not in (signal.SIGKILL, signal.SIGSTOP)]
 
-# Linux keeps this limit (on file locks, RLIMIT_LOCKS) for every process and has not looked at it since 2.4.25.
-# That makes it the one mark that a whole tree inherits and that neither `env -i` nor `setsid` takes off.
+# Linux keeps this limit (on file locks, RLIMIT_LOCKS) for each process and has not used it since 2.4.25. That
+# makes it the one mark that a whole tree inherits and that neither `env -i` nor `setsid` takes off.
 _MARK_LIMIT = 10
 
 
@@ -59,6 +59,17 @@ def become_subreaper() -> None:
     """Have processes that lose their parent below us become our children."""
     if _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
+
+
+def keep_descriptors() -> None:
+    """Have no descriptor but the first three inherited, also of those that we were started with."""
+    for name in os.listdir("/proc/self/fd"):
+        if int(name) > 2:
+            try:
+                os.set_inheritable(int(name), False)
+            except OSError:
+                # It was that of the listing.
+                pass
 
 
 def look(pid: int) -> Look | None:
@@ -152,7 +163,7 @@ def send_group(pid: int, number: int) -> None:
 
 
 def environment_word(pid: int, variable: str) -> str | None:
-    """Return the value that a variable had when the process was started; None where that is not to be seen."""
+    """Return the value of a variable when the process was started; None where that cannot be seen."""
     try:
         with open(f"/proc/{pid}/environ", "rb", buffering=0) as file:
             text = file.read()
@@ -221,7 +232,7 @@ class Spawner:
             self._mark(self._run | job & 0xFFFFFFFF)
             return os.posix_spawn(
                 program,
-                argv,
+                list(argv),
                 env,
                 file_actions=[
                     (os.POSIX_SPAWN_DUP2, self._null, 0),

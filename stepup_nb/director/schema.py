@@ -55,8 +55,7 @@ def _m1_first_tables(db: sqlite3.Connection) -> None:
             id INTEGER PRIMARY KEY, -- name.id of its key
             seq INTEGER NOT NULL, -- order of declaration
             number INTEGER NOT NULL CHECK (number >= 1), -- which occurrence of its base
-            state TEXT NOT NULL
-                CHECK (state IN ('PENDING', 'RUNNING', 'SUCCEEDED', 'FAILED', 'CANCELLED')),
+            state TEXT NOT NULL CHECK (state IN ('PENDING', 'SUCCEEDED', 'FAILED', 'CANCELLED')),
             is_retired INTEGER NOT NULL CHECK (is_retired IN (0, 1)),
             reason BLOB NOT NULL, -- why it ended in this state, for people
             scope_id BLOB, -- who declared it last
@@ -70,23 +69,20 @@ def _m1_first_tables(db: sqlite3.Connection) -> None:
             CHECK ((record IS NULL) = (seal IS NULL))
         ) STRICT
     """)
+    # What was there at the last look; no row: no regular file was. Paths are unique by the store's doing: an
+    # index of them would double the pages that a step's result writes.
     db.execute("""
         CREATE TABLE file (
-            path BLOB PRIMARY KEY,
-            is_static INTEGER NOT NULL CHECK (is_static IN (0, 1)), -- declared so
-            digest TEXT, -- all NULL: there was no regular file
-            size INTEGER CHECK (size >= 0),
-            mode INTEGER, -- st_mode
-            inode TEXT, -- decimal; may exceed 2^63
-            mtime_ns INTEGER,
-            ctime_ns INTEGER,
-            looked_ns INTEGER, -- when its reading began; 0: its marks prove nothing
-            CHECK (
-                (digest IS NULL) = (size IS NULL) AND (digest IS NULL) = (mode IS NULL)
-                AND (digest IS NULL) = (inode IS NULL) AND (digest IS NULL) = (mtime_ns IS NULL)
-                AND (digest IS NULL) = (ctime_ns IS NULL) AND (digest IS NULL) = (looked_ns IS NULL)
-            )
-        ) STRICT, WITHOUT ROWID
+            id INTEGER PRIMARY KEY,
+            path BLOB NOT NULL,
+            digest TEXT NOT NULL,
+            size INTEGER NOT NULL CHECK (size >= 0),
+            mode INTEGER NOT NULL, -- st_mode
+            inode TEXT NOT NULL, -- decimal; may exceed 2^63
+            mtime_ns INTEGER NOT NULL,
+            ctime_ns INTEGER NOT NULL,
+            looked_ns INTEGER NOT NULL -- when its reading began; 0: its marks prove nothing
+        ) STRICT
     """)
     db.execute("""
         CREATE TABLE pool (
@@ -96,6 +92,7 @@ def _m1_first_tables(db: sqlite3.Connection) -> None:
             scope BLOB NOT NULL -- title of the scope that said so
         ) STRICT, WITHOUT ROWID
     """)
+    # A job without an outcome runs; after the end of its session it was interrupted. No other table says so.
     db.execute("""
         CREATE TABLE job (
             id INTEGER PRIMARY KEY,
@@ -205,7 +202,7 @@ def _expected(migrations: tuple[Migration, ...]) -> _Objects:
 def recognise(db: sqlite3.Connection, path: str) -> int:
     """Return the schema's number of a database of ours, of this release or an earlier one.
 
-    A trigger or a view in a stranger's file could rewrite what we store, and neither `trusted_schema` nor a check of
+    A trigger in a stranger's file could rewrite what we store, and neither `trusted_schema` nor a check of
     integrity stops it: every object of the schema must be, to the letter, one that our migrations made.
 
     Raises
@@ -222,7 +219,7 @@ def recognise(db: sqlite3.Connection, path: str) -> int:
     if version > len(MIGRATIONS):
         raise UsageError(
             "SNB-312",
-            f"'{_name(path)}' was written by stepup_nb {_writer(db)} (schema {version}), "
+            f"'{shown(path)}' was written by stepup_nb {_writer(db)} (schema {version}), "
             f"this is {__version__} (schema {len(MIGRATIONS)}).",
             "an older release cannot know what the newer one stores; nothing was changed",
             "install the newer release, or move the file away to start afresh",
@@ -304,7 +301,7 @@ def _refuse_odd(name: str, found: os.stat_result) -> None:
         if is_kind(found.st_mode):
             raise UsageError(
                 "SNB-311",
-                f"'{_name(name)}' is {words}, not a state file.",
+                f"'{shown(name)}' is {words}, not a state file.",
                 "stepup_nb reads and writes only regular files there; it was not opened",
                 "move it away",
             )
@@ -316,13 +313,13 @@ def _refuse_shared(name: str, found: os.stat_result) -> None:
         fix = "work in a folder of your own, or move the file away; results are then computed again"
     elif found.st_mode & 0o022:
         why = f"others may write it (mode {stat.S_IMODE(found.st_mode):04o})"
-        fix = f"if you trust its content: chmod 600 '{_name(name)}'"
+        fix = f"if you trust its content: chmod 600 '{shown(name)}'"
     else:
         return
-    raise UsageError("SNB-313", f"'{_name(name)}' is not safe to use.", why, fix)
+    raise UsageError("SNB-313", f"'{shown(name)}' is not safe to use.", why, fix)
 
 
-def _name(path: str) -> str:
+def shown(path: str) -> str:
     """Return a file's name as people may see it: one line, no control characters."""
     name = os.path.basename(path)
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
@@ -341,10 +338,7 @@ def create(path: str) -> None:
         # Nothing else bears this name but what a crash at this very place left.
         if os.path.lexists(new):
             os.unlink(new)
-        # Exists with its final mode before SQLite writes into it, whatever the umask is.
-        fd = os.open(new, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        os.fchmod(fd, 0o600)
-        os.close(fd)
+        _create_empty(new)
         db = sqlite3.connect(new, isolation_level=None)
         try:
             db.execute("PRAGMA journal_mode = MEMORY")
@@ -358,6 +352,13 @@ def create(path: str) -> None:
         if is_write_trouble(error):
             raise Unwritable(str(error)) from error
         raise
+
+
+def _create_empty(path: str) -> None:
+    # It has its final mode before SQLite writes into it, whatever the umask is; the logs get the same.
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    os.fchmod(fd, 0o600)
+    os.close(fd)
 
 
 def connect(path: str) -> sqlite3.Connection:
@@ -393,9 +394,45 @@ def connect(path: str) -> sqlite3.Connection:
     return db
 
 
+def mark(path: str) -> tuple[int, int]:
+    """Return device and inode of a file: what stays the same as long as it is the same file."""
+    found = os.lstat(path)
+    return found.st_dev, found.st_ino
+
+
 def release(mark: tuple[int, int]) -> None:
-    """Take note that a file, told by device and inode, is no longer open for writing."""
+    """Take note that the file with this mark is no longer open for writing."""
     _held.discard(mark)
+
+
+def upgrade(path: str) -> None:
+    """Bring a file of an earlier release to the newest schema, and keep a copy of it as it was.
+
+    Raises
+    ------
+    UsageError, Unusable, Unwritable
+        As `recognise`, `looking_into` and `connect` do; the file is as it was.
+    """
+    with looking_into(path) as db:
+        version = recognise(db, path)
+        if version == len(MIGRATIONS):
+            return
+        copy = f"{path}.schema-{version}"
+        if not os.path.lexists(copy):
+            _create_empty(copy)
+            saved = sqlite3.connect(copy, isolation_level=None)
+            try:
+                db.backup(saved)
+            finally:
+                saved.close()
+    newer = sqlite3.connect(path, timeout=PATIENCE, isolation_level=None)
+    try:
+        protect(newer)
+        migrate(newer)
+    except sqlite3.Error as error:
+        raise explained(error, path) from error
+    finally:
+        newer.close()
 
 
 def explained(error: sqlite3.Error, path: str) -> Exception:
@@ -410,7 +447,7 @@ def explained(error: sqlite3.Error, path: str) -> Exception:
 def _busy(path: str) -> UsageError:
     return UsageError(
         "SNB-314",
-        f"'{_name(path)}' is in use by another program.",
+        f"'{shown(path)}' is in use by another program.",
         "a director or a database browser has it open",
         "ask that director (it answers 'status'), or close the other program, and try again",
     )
@@ -442,7 +479,7 @@ def looking_into(path: str) -> Iterator[sqlite3.Connection]:
             with _copied(path) as copy, _reading(copy, "") as db:
                 yield db
         else:
-            # Nothing is in a log and nobody writes: the file is all, and SQLite need not leave files beside it.
+            # No log and no writer: the file is all there is, and SQLite need not leave files beside it.
             with _reading(path, "&immutable=1") as db:
                 yield db
     except sqlite3.Error as error:
@@ -519,14 +556,6 @@ def move_aside(path: str) -> str:
     except OSError as error:
         raise Unwritable(_words(error)) from error
     return aside
-
-
-def moved_words(path: str, aside: str, why: str) -> str:
-    """Return the note about a file that was moved aside."""
-    return (
-        f"SNB-310 '{_name(path)}' is not a usable state file ({why}). "
-        f"Moved to '{_name(aside)}'. Everything will be checked again."
-    )
 
 
 def _words(error: OSError) -> str:

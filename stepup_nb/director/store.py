@@ -1,4 +1,4 @@
-"""Remembers: what the scheduler decided, and how every job ended. The only connection that writes the database.
+"""Remembers what the scheduler decided, and how every job ended; the only one that writes the database.
 
 Knows the nouns and their rows; decides nothing. One thread at a time may use a store.
 """
@@ -15,12 +15,13 @@ import sqlite3
 import stat
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from functools import cache
+from typing import Any, NamedTuple
 
 from stepup_nb import __version__
 from stepup_nb.core.errors import UsageError
 from stepup_nb.core.messages import Decision, spec_from_json, spec_to_json
-from stepup_nb.core.model import File, FileHash, Job, Outcome, Pool, ScopeKind, Step, StepSpec, StepState
+from stepup_nb.core.model import FINISHED, File, FileHash, Job, Outcome, Pool, Step, StepSpec, StepState
 from stepup_nb.core.scheduler import Restored
 from stepup_nb.core.uptodate import Record
 from stepup_nb.director import schema
@@ -65,17 +66,14 @@ class Loaded:
     """Keys of steps that were running when the last session ended."""
 
 
-class _Row:
+class _Row(NamedTuple):
     """What is stored of a step: enough to tell whether, and what, has to be written."""
 
-    __slots__ = ("id", "plain", "record", "spec", "spec_seal")
-
-    def __init__(self, number: int, spec: StepSpec, spec_seal: bytes) -> None:
-        self.id = number
-        self.spec = spec
-        self.spec_seal = spec_seal
-        self.plain: tuple[Any, ...] = ()
-        self.record: Record | _Disbelieved | None = None
+    id: int
+    spec: StepSpec
+    spec_seal: bytes
+    record: Record | _Disbelieved | None
+    plain: tuple[Any, ...]
 
 
 class _Disbelieved:
@@ -86,15 +84,18 @@ _STORED = {
     StepState.PENDING: "PENDING",
     StepState.CHECKING: "PENDING",
     StepState.QUEUED: "PENDING",
-    StepState.RUNNING: "RUNNING",
+    StepState.RUNNING: "PENDING",
     StepState.SUCCEEDED: "SUCCEEDED",
     StepState.FAILED: "FAILED",
     StepState.CANCELLED: "CANCELLED",
 }
-"""What is worth a write: after a restart, all that only waits begins anew."""
+"""What is worth a write: after a restart, all that was on its way begins anew."""
 
-_JOB = """job.id, job.step, job.pool, job.slots, job.worker, job.queued, job.started, job.ended, job.outcome,
-    job.returncode, job.why, job.peak_rss, job.cpu, job.leftovers, job.notes"""
+_Work = dict[str, list[tuple[Any, ...]]]
+"""Rows by the statement that takes them."""
+
+_After = list[tuple[dict[Any, Any], Any, Any]]
+"""What is known to be stored once it is: a table's view, a name in it, and its row, None for no more row."""
 
 
 class Store:
@@ -118,15 +119,22 @@ class Store:
         self._mark = (0, 0)
         self._run = secrets.token_hex(8)
         self._key = b""
-        self._settings: dict[str, Any] = {}
+        self._database = b""
         self._loaded: Loaded | None = None
-        self._strangers: tuple[str, ...] = ()
-        self._interrupted: tuple[str, ...] = ()
+        self._interrupted: tuple[int, ...] = ()
+        # What is in the tables, so that only what changed is written.
+        self._settings: dict[str, str] = {}
         self._names: dict[str, int] = {}
+        self._unwritten: dict[str, int] = {}
+        self._next_name = 1
         self._rows: dict[str, _Row] = {}
-        self._files: dict[str, tuple[bool, Any]] = {}
-        self._running: set[int] = set()
-        self._ran: set[int] = set()
+        self._files: dict[str, tuple[int, FileHash]] = {}
+        self._next_file = 1
+        self._pools: dict[str, tuple[Any, ...]] = {}
+        self._unfinished: dict[int, bool] = {}
+        """Jobs without an outcome."""
+        self._ran: dict[int, bool] = {}
+        """Steps that got a job since their history was pruned, in that order."""
 
     # --- opening -----------------------------------------------------------------------------------
 
@@ -226,42 +234,33 @@ class Store:
     def _begin(self) -> None:
         """Take over what an earlier session left: its running jobs were interrupted."""
         db = self._db
-        self._settings = {
-            name: json.loads(value) for name, value in db.execute("SELECT name, value FROM setting")
-        }
-        before = dict(self._settings)
-        self._settings.setdefault("database", secrets.token_hex(16))
-        self._settings["hash"] = HASH
-        self._settings["release"] = __version__
-        was_ended = before.get("run") is None
-        self._settings["run"] = self._run
+        self._settings = dict(db.execute("SELECT name, value FROM setting"))
+        before = {name: json.loads(value) for name, value in self._settings.items()}
         home = [_boot(), *self._mark]
-        self._settings["home"] = home
-        self._interrupted = tuple(
-            from_blob(key)
-            for (key,) in db.execute(
-                "SELECT key FROM name JOIN step ON step.id = name.id WHERE state = 'RUNNING' ORDER BY seq"
-            )
-        )
-        with _transaction(db):
-            if not was_ended:
-                db.execute("UPDATE job SET outcome = 'interrupted' WHERE outcome IS NULL")
-                db.execute(
-                    "UPDATE step SET state = 'PENDING', record = NULL, seal = NULL WHERE state = 'RUNNING'"
-                )
-            if before.get("home", home) != home:
-                # After a reboot, a copy or a move, equal marks prove nothing: every file is read once more.
-                db.execute("UPDATE file SET looked_ns = 0 WHERE looked_ns IS NOT NULL")
-            self._write_settings(before)
+        work: _Work = {}
+        after: _After = []
+        now = {"database": before.get("database") or secrets.token_hex(16), "run": self._run, "home": home}
+        self._write_settings(work, after, now | {"hash": HASH, "release": __version__})
+        self._database = str(now["database"]).encode()
+        if before.get("run") is not None:
+            # The last session did not end in order. What ran has no result, also not the one before.
+            jobs = db.execute("SELECT id, step FROM job WHERE outcome IS NULL ORDER BY id").fetchall()
+            work["UPDATE job SET outcome = 'interrupted' WHERE id = ?"] = [(job,) for job, _ in jobs]
+            work[
+                "UPDATE step SET state = 'PENDING', record = NULL, seal = NULL, last_job = ? WHERE id = ?"
+            ] = jobs
+            self._interrupted = tuple(step for _, step in jobs)
+        if before.get("home", home) != home:
+            # After a reboot, a copy or a move, equal marks prove nothing: every file is read once more.
+            work["UPDATE file SET looked_ns = 0 WHERE looked_ns IS NOT NULL"] = [()]
+        self._commit(work, after)
 
     def close(self) -> None:
         """Put everything into the one file, and let go of it."""
         if not self.is_in_memory and not self.moved():
             try:
-                del self._settings["run"]
-                with _transaction(self._db):
-                    self._db.execute("DELETE FROM setting WHERE name = 'run'")
-                # Without the log's mark in its header, the file can be read where nothing can be written.
+                self._db.execute("DELETE FROM setting WHERE name = 'run'")
+                # Without a log the file can be read even where nothing can be written beside it.
                 self._db.execute("PRAGMA journal_mode = DELETE")
             except sqlite3.Error:
                 pass  # the log stays beside the file, and is worked in at the next start
@@ -292,47 +291,598 @@ class Store:
         forgotten
             Keys of the decision's steps that are no longer in the graph.
         settings
-            Settings to remember, by name; any JSON. None leaves them alone.
+            Settings to remember, by name; any JSON. None leaves all as they are.
 
         Raises
         ------
         StoreFull
             Nothing was written for now; the same call may succeed later.
         """
-        gone: list[tuple[int]] = []
-        names: list[tuple[int, bytes]] = []
-        whole: list[tuple[Any, ...]] = []
-        results: list[tuple[Any, ...]] = []
-        moves: list[tuple[Any, ...]] = []
-        rows: list[tuple[str, _Row, StepSpec, bytes, tuple[Any, ...], Record | _Disbelieved | None]] = []
-        for step_key, step in decision.steps.items():
-            if step_key in forgotten:
-                if step_key in self._rows:
-                    gone.append((self._rows[step_key].id,))
-                continue
-            row = self._rows.get(step_key)
-            plain = _plain(step)
-            record: Record | _Disbelieved | None = step.record
-            if row is None or row.spec is not step.spec:
-                row = row or _Row(self._name(step_key, names), step.spec, b"")
-                text = _encode(spec_to_json(step.spec))
-                spec_seal = self._seal(step_key, text)
-                words = None if step.record is None else _encode(step.record.to_json())
-                seal = None if words is None else self._seal_record(spec_seal, words)
-                whole.append((row.id, *plain, text, words, seal))
-                rows.append((step_key, row, step.spec, spec_seal, plain, record))
-                continue
-            if record is None and isinstance(row.record, _Disbelieved) and plain[2] == "PENDING":
-                # It waits, and may be believed yet; once the step runs, nobody needs it.
-                record = row.record
-            if record is not row.record:
-                words = seal = None
-                if isinstance(record, Record):
-                    words = _encode(record.to_json())
-                    seal = self._seal_record(row.spec_seal, words)
-                results.append((*plain, words, seal, row.id))
-            elif plain != row.plain:
-                moves.append((*plain, row.id))
+        work: _Work = {}
+        after: _After = []
+        for key, step in decision.steps.items():
+            if key in forgotten:
+                self._forget(work, after, key)
             else:
-                continue
-            rows.append((step_key, row, step.spec, row.spec_seal, plain, record))
+                self._write_step(work, after, key, step)
+        for file in decision.files.values():
+            self._write_file(work, after, file)
+        for pool in decision.pools.values():
+            self._write_pool(work, after, pool)
+        for job in decision.jobs.values():
+            self._write_job(work, after, job, tails)
+        if settings is not None:
+            self._write_settings(work, after, settings)
+        if work:
+            self._commit(work, after)
+
+    def set(self, name: str, value: Any) -> None:
+        """Remember one setting, which may be any JSON; raise as `save` does."""
+        self.save(Decision(), lambda job: (b"", b""), settings={name: value})
+
+    def _commit(self, work: _Work, after: _After) -> None:
+        db = self._db
+        try:
+            db.execute("BEGIN")
+            names = [(number, to_blob(key)) for key, number in self._unwritten.items()]
+            db.executemany("INSERT INTO name (id, key) VALUES (?, ?)", names)
+            for statement, rows in work.items():
+                db.executemany(statement, rows)
+            db.execute("COMMIT")
+        except BaseException as error:
+            # A full disk may have rolled back already.
+            if db.in_transaction:
+                db.execute("ROLLBACK")
+            if isinstance(error, sqlite3.Error) and schema.is_write_trouble(error):
+                raise StoreFull(
+                    f"SNB-320 no space left for the state file ({error}); scheduling paused"
+                ) from error
+            raise
+        self._loaded = None
+        self._unwritten.clear()
+        for known, name, row in after:
+            if row is None:
+                known.pop(name, None)
+            else:
+                known[name] = row
+
+    def _write_settings(self, work: _Work, after: _After, settings: Mapping[str, Any]) -> None:
+        for name, value in settings.items():
+            words = _encode(value)
+            if self._settings.get(name) != words:
+                work.setdefault(
+                    "INSERT INTO setting (name, value) VALUES (?, ?)"
+                    " ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+                    [],
+                ).append((name, words))
+                after.append((self._settings, name, words))
+
+    def _write_step(self, work: _Work, after: _After, key: str, step: Step) -> None:
+        row = self._rows.get(key)
+        spec = step.spec
+        is_new = row is None or (row.spec is not spec and row.spec != spec)
+        if step.state is StepState.RUNNING and not is_new:
+            return  # its job without an outcome says so
+        state = _STORED[step.state]
+        last = step.job or step.last
+        scope = step.scope
+        if scope is not None:
+            declared = (scope.id, scope.kind.value, scope.title)
+        else:
+            declared = (None, None, step.cell) if row is None else row.plain[5:8]
+        plain = (
+            step.seq,
+            step.number,
+            state,
+            step.is_retired,
+            step.reason if step.state in FINISHED else "",
+            *declared,
+            None if last is None else last.id,
+        )
+        record: Record | _Disbelieved | None = step.record
+        if row is None or is_new:
+            number = self._name(key)
+            text = _encode(spec_to_json(spec))
+            spec_seal = self._seal_spec(key, text)
+            work.setdefault(
+                "INSERT OR REPLACE INTO step (seq, number, state, is_retired, reason, scope_id, scope_kind,"
+                " cell, last_job, record, seal, id, spec) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                [],
+            ).append((*_cells(plain), *self._seal_record(spec_seal, step.record), number, text))
+            after.append((self._rows, key, _Row(number, spec, spec_seal, record, plain)))
+            return
+        if record is None and isinstance(row.record, _Disbelieved) and state == "PENDING":
+            # While it waits the user may yet say that the record is to be trusted.
+            record = row.record
+        if record is not row.record:
+            work.setdefault(
+                "UPDATE step SET seq = ?, number = ?, state = ?, is_retired = ?, reason = ?, scope_id = ?,"
+                " scope_kind = ?, cell = ?, last_job = ?, record = ?, seal = ? WHERE id = ?",
+                [],
+            ).append((*_cells(plain), *self._seal_record(row.spec_seal, step.record), row.id))
+        elif plain != row.plain:
+            work.setdefault(
+                "UPDATE step SET seq = ?, number = ?, state = ?, is_retired = ?, reason = ?, scope_id = ?,"
+                " scope_kind = ?, cell = ?, last_job = ? WHERE id = ?",
+                [],
+            ).append((*_cells(plain), row.id))
+        else:
+            return
+        after.append((self._rows, key, _Row(row.id, spec, row.spec_seal, record, plain)))
+
+    def _forget(self, work: _Work, after: _After, key: str) -> None:
+        row = self._rows.get(key)
+        if row is not None:
+            work.setdefault("DELETE FROM step WHERE id = ?", []).append((row.id,))
+            # What it printed is forgotten with it; that it ran stays in the history.
+            work.setdefault("DELETE FROM tail WHERE job IN (SELECT id FROM job WHERE step = ?)", []).append(
+                (row.id,)
+            )
+            after.append((self._rows, key, None))
+
+    def _write_file(self, work: _Work, after: _After, file: File) -> None:
+        look = file.look
+        if not isinstance(look, FileHash) or not _fits(look):
+            look = None
+        known = self._files.get(file.path)
+        if look is None:
+            if known is not None:
+                work.setdefault("DELETE FROM file WHERE id = ?", []).append((known[0],))
+                after.append((self._files, file.path, None))
+        elif known is None or look != known[1]:
+            if known is not None:
+                number = known[0]
+            else:
+                number = self._next_file
+                self._next_file += 1
+            digest, size, mode, inode, mtime, ctime, looked = look
+            work.setdefault(
+                "INSERT OR REPLACE INTO file (id, path, digest, size, mode, inode, mtime_ns, ctime_ns,"
+                " looked_ns) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                [],
+            ).append((number, to_blob(file.path), digest, size, mode, str(inode), mtime, ctime, looked))
+            after.append((self._files, file.path, (number, look)))
+
+    def _write_pool(self, work: _Work, after: _After, pool: Pool) -> None:
+        row = (pool.size, pool.tokens, pool.scope) if pool.is_defined else None
+        if row == self._pools.get(pool.name):
+            return
+        if row is None:
+            work.setdefault("DELETE FROM pool WHERE name = ?", []).append((pool.name,))
+        else:
+            work.setdefault(
+                "INSERT OR REPLACE INTO pool (name, size, tokens, scope) VALUES (?, ?, ?, ?)", []
+            ).append((pool.name, pool.size, _encode(pool.tokens), to_blob(pool.scope)))
+        after.append((self._pools, pool.name, row))
+
+    def _write_job(
+        self, work: _Work, after: _After, job: Job, tails: Callable[[int], tuple[bytes, bytes]]
+    ) -> None:
+        outcome = None if job.outcome is None else job.outcome.value
+        ending = (job.started, job.ended, outcome, job.returncode, to_blob(job.why), job.peak_rss, job.cpu)
+        words = (
+            _encode(job.leftovers) if job.leftovers else "[]",
+            _encode(job.notes) if job.notes else "[]",
+        )
+        if job.id in self._unfinished:
+            if outcome is None and job.ended is not None and job.returncode is None:
+                # Its start was taken back: there was no job.
+                work.setdefault("DELETE FROM job WHERE id = ?", []).append((job.id,))
+                after.append((self._unfinished, job.id, None))
+                return
+            work.setdefault(
+                "UPDATE job SET started = ?, ended = ?, outcome = ?, returncode = ?, why = ?, peak_rss = ?,"
+                " cpu = ?, leftovers = ?, notes = ? WHERE id = ?",
+                [],
+            ).append((*ending, *words, job.id))
+        else:
+            number = self._name(job.step)
+            work.setdefault(
+                "INSERT OR REPLACE INTO job (id, step, run, pool, slots, worker, queued, started, ended,"
+                " outcome, returncode, why, peak_rss, cpu, leftovers, notes)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                [],
+            ).append(
+                (
+                    job.id,
+                    number,
+                    self._run,
+                    _encode(job.pool),
+                    _encode(job.slots),
+                    job.worker,
+                    job.queued,
+                    *ending,
+                    *words,
+                )
+            )
+            after.append((self._ran, number, True))
+        after.append((self._unfinished, job.id, None if outcome else True))
+        if outcome is not None:
+            stdout, stderr = tails(job.id)
+            if stdout or stderr:
+                work.setdefault(
+                    "INSERT OR REPLACE INTO tail (job, stdout, stderr) VALUES (?, ?, ?)", []
+                ).append((job.id, stdout[-TAIL:], stderr[-TAIL:]))
+
+    def _name(self, key: str) -> int:
+        """Return the number that stands for a step's key in the tables."""
+        number = self._names.get(key)
+        if number is None:
+            number = self._names[key] = self._unwritten[key] = self._next_name
+            self._next_name += 1
+        return number
+
+    def _seal_spec(self, key: str, spec: str) -> bytes:
+        blob = to_blob(key)
+        words = b"%s %d %s%s" % (self._database, len(blob), blob, spec.encode())
+        return hashlib.blake2b(words, digest_size=16, key=self._key).digest()
+
+    def _seal_record(self, spec_seal: bytes, record: Record | None) -> tuple[str | None, bytes | None]:
+        if record is None:
+            return None, None
+        words = _encode(record.to_json())
+        return words, self._seal(spec_seal, words)
+
+    def _seal(self, spec_seal: bytes, record: str) -> bytes:
+        return hashlib.blake2b(spec_seal + record.encode(), digest_size=16, key=self._key).digest()
+
+    # --- reading -----------------------------------------------------------------------------------
+
+    def load(self) -> Loaded:
+        """Return what the database remembers, as fresh nouns: no step is live, no file was seen."""
+        if self._loaded is not None:
+            loaded, self._loaded = self._loaded, None
+            return loaded
+        # Tens of thousands of objects that all stay: looking for garbage among them doubles the time.
+        was_enabled = gc.isenabled()
+        gc.disable()
+        try:
+            return self._load()
+        finally:
+            if was_enabled:
+                gc.enable()
+
+    def _load(self) -> Loaded:
+        db = self._db
+        restored = Restored()
+        strangers = []
+        self._names, self._rows, self._files, self._pools = {}, {}, {}, {}
+        lasts = {
+            row[0]: row
+            for row in db.execute(
+                f"SELECT {_JOB} FROM job WHERE id IN (SELECT last_job FROM step WHERE last_job IS NOT NULL)"
+            )
+        }
+        for number, blob in db.execute("SELECT id, key FROM name"):
+            self._names[from_blob(blob)] = number
+        keys = {number: key for key, number in self._names.items()}
+        self._next_name = max(keys, default=0) + 1
+        for row in db.execute(
+            "SELECT id, seq, number, state, is_retired, reason, scope_id, scope_kind, cell, last_job,"
+            " spec, record, seal FROM step ORDER BY seq"
+        ):
+            key = keys[row[0]]
+            step, record = self._step(key, row)
+            if isinstance(record, _Disbelieved):
+                strangers.append(key)
+            last = lasts.get(row[9])
+            if last is not None:
+                step.last = _job(last, key)
+            if row[7] == "cell":
+                restored.scopes[key] = from_blob(row[6])
+            restored.steps.append(step)
+        for number, blob, digest, size, mode, inode, mtime, ctime, looked in db.execute(
+            "SELECT id, path, digest, size, mode, inode, mtime_ns, ctime_ns, looked_ns FROM file ORDER BY id"
+        ):
+            path = from_blob(blob)
+            look = FileHash(digest, size, mode, int(inode), mtime, ctime, looked)
+            self._files[path] = (number, look)
+            self._next_file = number + 1
+            restored.files.append(File(path, look=look))
+        for name, limit, tokens, blob in db.execute("SELECT name, size, tokens, scope FROM pool"):
+            pool = Pool(name, limit, True, tuple(_texts(json.loads(tokens))), scope=from_blob(blob))
+            restored.pools.append(pool)
+            self._pools[name] = (pool.size, pool.tokens, pool.scope)
+        settings = {name: json.loads(value) for name, value in self._settings.items()}
+        workers = settings.get("workers")
+        restored.workers = workers if isinstance(workers, int) and workers > 0 else None
+        restored.next_job = (db.execute("SELECT max(id) FROM job").fetchone()[0] or 0) + 1
+        interrupted = tuple(keys[number] for number in self._interrupted)
+        return Loaded(restored, settings, tuple(strangers), interrupted)
+
+    def _step(self, key: str, row: tuple[Any, ...]) -> tuple[Step, Record | _Disbelieved | None]:
+        number, seq, occurrence, state, is_retired, reason, *_, cell, _, text, words, seal = row
+        spec = spec_from_json(json.loads(text))
+        spec_seal = self._seal_spec(key, text)
+        record: Record | _Disbelieved | None = None
+        if words is not None:
+            is_ours = hmac.compare_digest(self._seal(spec_seal, words), seal)
+            record = Record.from_json(json.loads(words)) if is_ours else _Disbelieved()
+        step = Step(
+            key,
+            spec,
+            seq,
+            occurrence,
+            cell=from_blob(cell),
+            is_retired=is_retired == 1,
+            state=StepState.PENDING if isinstance(record, _Disbelieved) else StepState(state),
+            reason=from_blob(reason),
+            record=record if isinstance(record, Record) else None,
+        )
+        scope = None if row[6] is None else from_blob(row[6])
+        plain = (
+            seq,
+            occurrence,
+            step.state.value,
+            step.is_retired,
+            step.reason,
+            scope,
+            row[7],
+            step.cell,
+            row[9],
+        )
+        self._rows[key] = _Row(number, spec, spec_seal, record, plain)
+        return step, record
+
+    def history(self) -> list[dict[str, Any]]:
+        """Return a row per job that ran or still runs, over all sessions, newest last.
+
+        Times are seconds since the epoch, memory is bytes, processor time seconds; `pool` is the number of
+        slots by pool, `slots` are their numbers.
+        """
+        names = "job step outcome returncode queued started ended pool slots worker peak_rss cpu".split()
+        rows = []
+        for row in self._db.execute(
+            "SELECT job.id, key, outcome, returncode, queued, started, ended, pool, slots, worker, peak_rss,"
+            " cpu FROM job JOIN name ON name.id = job.step ORDER BY job.id"
+        ):
+            form = dict(zip(names, row, strict=True))
+            form["step"] = from_blob(form["step"])
+            form["pool"], form["slots"] = json.loads(form["pool"]), json.loads(form["slots"])
+            rows.append(form)
+        return rows
+
+    def jobs_of(self, step: str) -> list[Job]:
+        """Return the jobs that the history keeps of a step, by its key, newest last."""
+        return [
+            _job(row, step)
+            for row in self._db.execute(
+                f"SELECT {_JOB} FROM job WHERE step = ? ORDER BY id", (self._names.get(step),)
+            )
+        ]
+
+    def tails(self, jobs: Iterable[int]) -> dict[int, tuple[bytes, bytes]]:
+        """Return the last bytes of stdout and stderr by job; jobs that printed nothing are left out."""
+        found = {}
+        for job in jobs:
+            row = self._db.execute("SELECT stdout, stderr FROM tail WHERE job = ?", (job,)).fetchone()
+            if row is not None:
+                found[job] = (row[0], row[1])
+        return found
+
+    # --- trust -------------------------------------------------------------------------------------
+
+    @property
+    def is_trusted(self) -> bool:
+        """Whether all results that are stored were recorded by this user, on this machine or with its key."""
+        return not any(isinstance(row.record, _Disbelieved) for row in self._rows.values())
+
+    def trust(self) -> dict[str, Record]:
+        """Believe the results that somebody else recorded, from now on; return them by key of their step.
+
+        Raises
+        ------
+        StoreFull
+            Nothing was changed for now.
+        """
+        work: _Work = {}
+        after: _After = []
+        believed = {}
+        for key, row in self._rows.items():
+            if isinstance(row.record, _Disbelieved):
+                words = self._db.execute("SELECT record FROM step WHERE id = ?", (row.id,)).fetchone()[0]
+                believed[key] = record = Record.from_json(json.loads(words))
+                work.setdefault("UPDATE step SET seal = ? WHERE id = ?", []).append(
+                    (self._seal(row.spec_seal, words), row.id)
+                )
+                after.append((self._rows, key, row._replace(record=record)))
+        if work:
+            self._commit(work, after)
+        return believed
+
+    # --- care, when nothing else is to do ------------------------------------------------------------
+
+    def prune(self, kept: int = KEPT_JOBS, steps: int = 500) -> bool:
+        """Drop the oldest jobs of at most so many steps; return whether more steps are to be looked at."""
+        numbers = list(self._ran)[:steps]
+        work: _Work = {}
+        if numbers:
+            old = "SELECT id FROM job WHERE step = ? ORDER BY id DESC LIMIT -1 OFFSET ?"
+            rows = [(number, kept) for number in numbers]
+            work[f"DELETE FROM tail WHERE job IN ({old})"] = list(rows)
+            work[f"DELETE FROM job WHERE id IN ({old})"] = list(rows)
+            self._commit(work, [(self._ran, number, None) for number in numbers])
+        return bool(self._ran)
+
+    def checkpoint(self) -> None:
+        """Put all that was committed into the one file: copying or moving it then loses nothing.
+
+        Raises
+        ------
+        StoreFull
+            Not all of it fitted; nothing is lost, and a later call may succeed.
+        """
+        if self.is_in_memory:
+            return
+        try:
+            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        except sqlite3.Error as error:
+            if schema.is_write_trouble(error):
+                raise StoreFull(f"SNB-320 no space left for the state file ({error})") from error
+            raise
+
+    def moved(self) -> bool:
+        """Tell whether the open file was moved, removed or replaced. It costs one `lstat`."""
+        if self.is_in_memory:
+            return False
+        try:
+            return schema.mark(self.path) != self._mark
+        except OSError:
+            return True
+
+
+# --- rows ------------------------------------------------------------------------------------------
+
+_JOB = """id, pool, slots, worker, queued, started, ended, outcome, returncode, why, peak_rss, cpu, leftovers,
+    notes"""
+
+
+def _job(row: tuple[Any, ...], step: str) -> Job:
+    number, pool, slots, worker, queued, started, ended, outcome, returncode, why, rss, cpu, left, notes = row
+    return Job(
+        number,
+        step,
+        pool=json.loads(pool),
+        slots={name: tuple(numbers) for name, numbers in json.loads(slots).items()},
+        worker=worker,
+        queued=queued,
+        started=started,
+        ended=ended,
+        outcome=None if outcome is None else Outcome(outcome),
+        returncode=returncode,
+        why=from_blob(why),
+        peak_rss=rss,
+        cpu=cpu,
+        leftovers=tuple(_texts(json.loads(left))),
+        notes=tuple(_texts(json.loads(notes))),
+    )
+
+
+def _cells(plain: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return what the table takes of a step's plain part."""
+    seq, number, state, is_retired, reason, scope, kind, cell, last = plain
+    scope = None if scope is None else to_blob(scope)
+    return seq, number, state, int(is_retired), to_blob(reason), scope, kind, to_blob(cell), last
+
+
+def _texts(words: list[Any]) -> list[str]:
+    if not all(isinstance(word, str) for word in words):
+        raise ValueError("texts expected")
+    return words
+
+
+def _fits(look: FileHash) -> bool:
+    """Whether SQLite's integers hold it; a file with other times is simply read again next time."""
+    return all(-(2**63) <= number < 2**63 for number in (look.size, *look.mark[1:], look.looked_ns))
+
+
+def to_blob(text: str) -> bytes:
+    """Return the bytes that stand for a text which need not be Unicode: of a path, its bytes on disk.
+
+    Undone exactly by `from_blob`, whatever surrogates the text has. Those that are no undecoded bytes of a
+    file name can come in through JSON, and are told by a zero byte in front, which no name has.
+    """
+    try:
+        blob = text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        pass
+    else:
+        if blob[:1] != b"\0" and (text.isascii() or from_blob(blob) == text):
+            return blob
+    return b"\0" + text.encode("utf-8", "surrogatepass")
+
+
+def from_blob(blob: bytes) -> str:
+    """Return the text that `to_blob` was given."""
+    if blob[:1] == b"\0":
+        return blob[1:].decode("utf-8", "surrogatepass")
+    return blob.decode("utf-8", "surrogateescape")
+
+
+# --- the database in memory --------------------------------------------------------------------------
+
+
+def _in_memory(path: str | None) -> sqlite3.Connection:
+    """Return a database that lives in memory, with the content of the file, if there is one to be read."""
+    db = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+    schema.protect(db)
+    if path is not None and schema.is_present(path):
+        with schema.looking_into(path) as source:
+            schema.recognise(source, path)
+            source.backup(db)
+    schema.migrate(db)
+    return db
+
+
+def _boot() -> str:
+    """Return what changes with every start of the machine; empty where nobody tells."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+            return file.read().strip()
+    except OSError:
+        return ""
+
+
+# --- the key -----------------------------------------------------------------------------------------
+
+
+def key() -> bytes:
+    """Return this user's secret: 32 random bytes, made at first need, and kept where only the user can read.
+
+    With it results are sealed, so that nobody else's are believed, and values of environment variables are
+    hashed. Where it cannot be kept, a key for this process only is returned.
+    """
+    folder = os.path.join(
+        os.environ.get("XDG_DATA_HOME") or os.path.join(os.path.expanduser("~"), ".local", "share"),
+        "stepup_nb",
+    )
+    path = os.path.join(folder, "key")
+    try:
+        os.makedirs(folder, mode=0o700, exist_ok=True)
+        for _ in range(3):
+            found = _read_key(path)
+            if found is not None:
+                return found
+            _make_key(path)
+    except OSError:
+        pass
+    return _own_key()
+
+
+def _read_key(path: str) -> bytes | None:
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        found = os.fstat(fd)
+        is_safe = stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & 0o077
+        words = os.read(fd, 64) if is_safe else b""
+    finally:
+        os.close(fd)
+    if len(words) == 32:
+        return words
+    # Cut, or seen by others: no secret any more.
+    os.unlink(path)
+    return None
+
+
+def _make_key(path: str) -> None:
+    new = f"{path}.{secrets.token_hex(4)}"
+    fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        os.fchmod(fd, 0o600)
+        os.write(fd, secrets.token_bytes(32))
+        os.fsync(fd)
+        # Not a rename: of two processes at once the first one's key stays.
+        os.link(new, path)
+    except FileExistsError:
+        pass
+    finally:
+        os.close(fd)
+        os.unlink(new)
+
+
+@cache
+def _own_key() -> bytes:
+    return secrets.token_bytes(32)

@@ -8,7 +8,7 @@ import codecs
 import colorsys
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from enum import Enum
 from html import escape
@@ -94,7 +94,7 @@ def decoder() -> codecs.IncrementalDecoder:
 
 
 def lines(text: str) -> list[list[Span]]:
-    """The lines a terminal of unlimited width would show at the end; the last is what follows the last line feed."""
+    """The lines that an endlessly wide terminal would show; the last is what follows the last line feed."""
     return _lines(text.split("\n"), PLAIN)
 
 
@@ -118,7 +118,7 @@ def to_html(spans: Iterable[Span]) -> str:
 
 
 def to_text(text: str) -> str:
-    """The same lines without any style: no control character but line feed and tab, so fit for logs and terminals."""
+    """The same lines without style, fit for logs and terminals: their only controls are line feed and tab."""
     return "\n".join(plain(line) for line in lines(text))
 
 
@@ -128,7 +128,7 @@ def plain(spans: Iterable[Span]) -> str:
 
 
 def clip(spans: Iterable[Span], limit: int) -> list[Span]:
-    """At most `limit` characters of a line; an ellipsis and the number of the others follow where there are more."""
+    """At most `limit` characters of a line, and where there are more, a word on how many."""
     kept, room, left_out = [], limit, 0
     for span in spans:
         if text := span.text[:room]:
@@ -147,7 +147,7 @@ def one_line(text: str, limit: int) -> str:
     are shown as U+21B5, escapes and other controls by their code.
     """
     # A character takes at least one column here, so what lies beyond the limit need not be looked at.
-    start = visible(text.strip()[: limit + 1].replace("\n", "↵").replace("\t", " "))
+    start = visible(text[: limit + 1].replace("\n", "↵").replace("\t", " "))
     if width(start) <= limit:
         return start
     taken = 0
@@ -164,7 +164,10 @@ def width(text: str) -> int:
 
 
 def visible(text: str) -> str:
-    r"""The text with all that hides, reorders or commands shown by its code: `\x00`, `\u202e`; tab and line feed stay."""
+    r"""The text with all that hides, reorders or commands shown by its code, such as `\x00` or `\u202e`.
+
+    Tab and line feed stay as they are.
+    """
     return _UNSEEN.sub(lambda match: _code(match[0]), text)
 
 
@@ -195,8 +198,7 @@ _TOKEN = re.compile(
     r"|(?P<bs>\b+)"
     r"|\x1b\[(?P<args>[0-?]*)(?P<csi>[ -/]*[@-~])?"
     r"|\x1b[\]PX^_][^\x07\x18\x1a\x1b]*(?:\x07|\x18|\x1a|\x1b\\)?"
-    r"|\x1b[ -/]*[0-~]"
-    r"|(?P<esc>\x1b)".replace(r"\b", r"\x08")
+    r"|\x1b[ -/]*[0-~]?".replace(r"\b", r"\x08")
 )
 _MOVES = re.compile("[\x1b\r\b]")
 _SGR = re.compile("\x1b\\[([0-9;:]*)m")
@@ -218,7 +220,7 @@ def _lines(raw: list[str], style: Style) -> list[list[Span]]:
 
 
 def _overwritten(pieces_last_first: Iterable[str]) -> str:
-    """What remains of pieces that were each written from the first column: of an earlier one only what sticks out."""
+    """What remains of pieces all written from the first column: of an earlier one what sticks out."""
     text = ""
     for piece in pieces_last_first:
         if len(piece) > len(text):
@@ -233,11 +235,8 @@ def _played(line: str, style: Style) -> tuple[list[Span], Style]:
     at = 0
     for token in _TOKEN.finditer(line):
         kind = token.lastgroup
-        if kind == "text" or kind == "esc":
+        if kind == "text":
             text = visible(token[0])
-            if at > len(cells):
-                styles += [PLAIN] * (at - len(cells))
-                cells += " " * (at - len(cells))
             end = at + len(text)
             cells[at:end] = text
             styles[at:end] = [style] * len(text)
@@ -249,22 +248,15 @@ def _played(line: str, style: Style) -> tuple[list[Span], Style]:
         elif token["csi"] == "m":
             style = _styled(token["args"], style)
         elif token["csi"] == "K":
-            _erase(token["args"], at, cells, styles)
+            # Whoever erases up to the cursor, or all, returns to the first column next; doing both at once
+            # keeps the cursor within the line, and the time linear.
+            at = 0 if token["args"] in ("1", "2") else at
+            del cells[at:], styles[at:]
     spans = [
         Span("".join(char for _, char in run), look)
         for look, run in groupby(zip(styles, cells, strict=True), key=lambda cell: cell[0])
     ]
     return spans, style
-
-
-def _erase(what: str, at: int, cells: list[str], styles: list[Style]) -> None:
-    if what == "1":
-        end = min(at + 1, len(cells))
-        cells[:end] = " " * end
-        styles[:end] = [PLAIN] * end
-    elif what in ("", "0", "2"):
-        start = 0 if what == "2" else at
-        del cells[start:], styles[start:]
 
 
 def _style_after(text: str) -> Style:
@@ -277,23 +269,25 @@ def _style_after(text: str) -> Style:
     return style
 
 
-_ATTRIBUTES = {
-    1: {"bold": True},
-    2: {"dim": True},
-    3: {"italic": True},
-    4: {"underline": True},
-    21: {"underline": True},
-    22: {"bold": False, "dim": False},
-    23: {"italic": False},
-    24: {"underline": False},
+_ATTRIBUTES: dict[int, Callable[[Style], Style]] = {
+    0: lambda _: PLAIN,
+    1: lambda style: replace(style, bold=True),
+    2: lambda style: replace(style, dim=True),
+    3: lambda style: replace(style, italic=True),
+    4: lambda style: replace(style, underline=True),
+    21: lambda style: replace(style, underline=True),
+    22: lambda style: replace(style, bold=False, dim=False),
+    23: lambda style: replace(style, italic=False),
+    24: lambda style: replace(style, underline=False),
+    39: lambda style: replace(style, color=None),
 }
 _EIGHT = (None, Color.RED, Color.GREEN, Color.YELLOW, Color.BLUE, Color.MAGENTA, Color.CYAN, None)
 _BRIGHT = (Color.GREY, *_EIGHT[1:])
 
 
 def _styled(args: str, style: Style) -> Style:
-    """The style after a "select graphic rendition" with these arguments (ECMA-48; 38 and 48 as xterm has them)."""
-    if args.strip("0123456789;:"):
+    """The style after "select graphic rendition" with these arguments (ECMA-48, and xterm for 38 and 48)."""
+    if len(args) > 200 or args.strip("0123456789;:"):
         return style
     numbers = iter(args.split(";"))
     for group in numbers:
@@ -305,18 +299,14 @@ def _styled(args: str, style: Style) -> Style:
                 details = [kind, *(_number(next(numbers, "")) for _ in range({5: 1, 2: 3}.get(kind, 0)))]
             if head == 38:
                 style = replace(style, color=_extended(details))
-        elif head == 0:
-            style = PLAIN
         elif head == 4 and details == [0]:
             style = replace(style, underline=False)
         elif head in _ATTRIBUTES:
-            style = replace(style, **_ATTRIBUTES[head])
+            style = _ATTRIBUTES[head](style)
         elif 30 <= head <= 37:
             style = replace(style, color=_EIGHT[head - 30])
         elif 90 <= head <= 97:
             style = replace(style, color=_BRIGHT[head - 90])
-        elif head == 39:
-            style = replace(style, color=None)
     return style
 
 

@@ -1,0 +1,24 @@
+"""Which variables a step never gets to see, and what an environment is called."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+
+_DENIED = re.compile(
+    r"JUPYTER\w*TOKEN|JUPYTERHUB_\w*|JPY_\w*|\w*_API_TOKEN|CONFIGPROXY_\w*|STEPUP_NB_TOKEN|STEPUP_NB_JOB|STEPUP_NB_RUN"
+)
+"""Tokens of servers and hubs, and marks of our own that are given anew to each job."""
+
+
+def is_denied(name: str) -> bool:
+    """Tell whether a variable is kept from all steps unless a step asks for it by name."""
+    return _DENIED.fullmatch(name) is not None
+
+
+def name_of(environment: Mapping[str, str]) -> str:
+    """Return the name under which an environment is interned: equal environments have equal names."""
+    words = json.dumps(sorted(environment.items()))
+    return hashlib.blake2b(words.encode("ascii"), digest_size=16).hexdigest()

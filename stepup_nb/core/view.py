@@ -1,0 +1,142 @@
+"""State → plain dictionaries: what panel, record, tables and tests render.
+
+The shapes are those of SPEC part 8. What the core does not know (paths of logs, tails of outputs, the notebook)
+is added by the director.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from stepup_nb.core.model import CANCELLED, FAILED, FINISHED, Job, Pool, Step
+from stepup_nb.core.scheduler import Scheduler
+
+Row = dict[str, Any]
+
+
+def step_row(scheduler: Scheduler, step: Step) -> Row:
+    """Return one step: the keys of ``status``' steps, and those that only records and panels need."""
+    spec = step.spec
+    job = step.job or step.last
+    record = step.record
+    return {
+        "name": step.key,
+        "label": step.label,
+        "action": spec.action,
+        "command": spec.command,
+        "workdir": spec.workdir,
+        "state": str(step.state),
+        "reason": scheduler.reason(step),
+        "pool": dict(spec.pool),
+        "inp": list(spec.inp),
+        "out": list(spec.out),
+        "vol": list(spec.vol),
+        "env": list(spec.env),
+        "cell": step.cell,
+        "dormant": not step.is_live,
+        "skipped": step.skipped,
+        "returncode": job.returncode if job is not None else None,
+        "duration": _duration(job),
+        "job": job.id if job is not None else None,
+        "outcome": str(job.outcome) if job is not None and job.outcome is not None else None,
+        "started": job.started if job is not None else None,
+        "ended": job.ended if job is not None else None,
+        "slots": {name: list(numbers) for name, numbers in job.slots.items()} if job is not None else {},
+        "since": record.ended if record is not None else None,
+        "notes": _notes(job),
+        "seq": step.seq,
+        "optional": spec.optional,
+    }
+
+
+def _duration(job: Job | None) -> float | None:
+    return job.ended - job.started if job is not None and job.ended is not None else None
+
+
+def _notes(job: Job | None) -> list[str]:
+    if job is None:
+        return []
+    notes = list(job.notes)
+    if job.leftovers:
+        some = ", ".join(job.leftovers[:5])
+        number = len(job.leftovers)
+        notes.append(f"left {number} process{'es' if number > 1 else ''} behind: {some}; killed")
+    return notes
+
+
+def pool_row(scheduler: Scheduler, pool: Pool) -> Row:
+    """Return one pool; an unlimited size is None."""
+    reserved = scheduler.pools.reserved_for(pool.name)
+    return {
+        "name": pool.name,
+        "size": pool.size,
+        "used": pool.used,
+        "waiting": scheduler.pools.number_waiting(pool.name),
+        "tokens": list(pool.tokens),
+        "paused": pool.is_paused,
+        "reserved": reserved.label if reserved is not None else None,
+    }
+
+
+def counts(scheduler: Scheduler) -> dict[str, int]:
+    """Return how many live steps are in each state; states without one are left out."""
+    return {str(state): number for state, number in scheduler.counts.items() if number}
+
+
+def status(scheduler: Scheduler) -> Row:
+    """Return everything of ``status`` that the core knows."""
+    return {
+        "workers": scheduler.pools.workers,
+        "paused": scheduler.pools.is_paused,
+        "draining": scheduler.pools.is_draining,
+        "pools": [pool_row(scheduler, pool) for pool in scheduler.pools.defined()],
+        "counts": counts(scheduler),
+        "steps": [step_row(scheduler, step) for step in _in_order(scheduler.graph.steps.values())],
+    }
+
+
+def _in_order(steps: Iterable[Step]) -> list[Step]:
+    return sorted(steps, key=lambda step: (not step.is_live, step.seq))
+
+
+def why(scheduler: Scheduler, step: Step) -> Row:
+    """Return why a step ran, runs, will run or waits: from the computation that decided."""
+    root = scheduler.root_cause(step) if step.state not in FINISHED else ""
+    reason = scheduler.reason(step)
+    return {
+        "name": step.key,
+        "label": step.label,
+        "state": str(step.state),
+        "reason": reason,
+        "outdated": list(step.why),
+        "root": root if root != reason else "",
+        "last": step.last.why if step.last is not None else "",
+        "dormant": not step.is_live,
+    }
+
+
+def wait_report(scheduler: Scheduler, steps: list[Step] | None, scope: str, how: str) -> Row:
+    """Return what a wait tells when it ends.
+
+    ``failed`` holds rows of steps, ``stuck`` one row per root cause: the cause, how many steps it keeps waiting,
+    and the labels of the first few.
+    """
+    awaited = list(scheduler.awaited(steps, scope))
+    failed = [step_row(scheduler, step) for step in awaited if step.state in (FAILED, CANCELLED)]
+    causes: dict[str, list[str]] = {}
+    if how == "stuck":
+        for step in awaited:
+            if step.state not in FINISHED and not scheduler.is_idle_option(step):
+                cause = scheduler.root_cause(step) or scheduler.reason(step)
+                causes.setdefault(cause, []).append(step.label)
+    return {
+        "how": how,
+        "counts": counts(scheduler),
+        "awaited": len(awaited),
+        "skipped": sum(step.skipped for step in awaited),
+        "failed": failed,
+        "stuck": [
+            {"cause": cause, "number": len(labels), "steps": labels[:5]} for cause, labels in causes.items()
+        ],
+    }

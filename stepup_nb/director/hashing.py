@@ -1,0 +1,251 @@
+"""Finds out what files are: by their marks where those can be believed, else by reading them.
+
+Everything that may wait for a disk or a network happens in a few threads, so that the loop never does.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import queue
+import stat
+import threading
+import time
+from collections.abc import Callable
+from functools import partial
+
+from blake3 import blake3
+
+from stepup_nb.core.messages import FilesLooked, LookAt, Report
+from stepup_nb.core.model import FileHash, FileProblem, Look
+from stepup_nb.director.reactor import Reactor
+
+TICK_NS = 10_000_000
+"""How much later than a file's times a reading must have begun for those times to prove anything.
+
+Linux before 6.13 stamps files with a clock that advances by up to 10 ms at a time (HZ=100): a file can be
+written twice within one step of it and look untouched.
+"""
+
+_CHUNK = 1 << 18
+"""Bytes read at once of a large file. Mapping the file would be no faster, and kills this process (SIGBUS)
+when somebody cuts the file meanwhile."""
+
+_ATTEMPTS = 3
+"""Readings of a file that keeps changing."""
+
+_PATIENCE = 0.5
+"""Seconds without an answer after which waiting orders get one more thread."""
+
+_MOST_THREADS = 32
+
+
+class Hasher:
+    """A small pool of threads that looks at files and reports through the reactor.
+
+    Parameters
+    ----------
+    reactor
+        Its turning thread makes all reports, and is the only one that may call this object.
+    report
+        Takes each answer.
+    root
+        The folder that relative paths are relative to.
+    threads
+        How many there are as long as no file keeps one waiting. More are not faster, as small files need
+        the interpreter more than the disk; but while an order waits and nothing is answered, as on a network
+        file system that hangs, one is added after the other.
+    tick_ns
+        See `TICK_NS`.
+    """
+
+    def __init__(
+        self,
+        reactor: Reactor,
+        report: Callable[[Report], None],
+        root: str,
+        *,
+        threads: int = 2,
+        tick_ns: int = TICK_NS,
+    ) -> None:
+        self._reactor = reactor
+        self._report = report
+        self._root = os.path.abspath(root)
+        self._tick_ns = tick_ns
+        self._orders: queue.SimpleQueue[Callable[[], Report] | None] = queue.SimpleQueue()
+        self._threads: list[threading.Thread] = []
+        self._least = threads
+        self._given = 0
+        self._answered = 0
+        self._is_watched = False
+
+    def look_at(self, order: LookAt) -> None:
+        """Look at the paths of an order, and report `FilesLooked`."""
+        self.run(lambda: self._look_at(order))
+
+    def run(self, work: Callable[[], Report]) -> None:
+        """Have a thread do something else that may wait for a disk, and report what it returns."""
+        self._given += 1
+        if self._given - self._answered > len(self._threads) < self._least:
+            self._add_thread()
+        self._orders.put(work)
+        if not self._is_watched:
+            self._watch()
+
+    def close(self) -> None:
+        """Report nothing any more. A thread that waits for a disk is left to it."""
+        self._report = lambda report: None
+        for _ in self._threads:
+            self._orders.put(None)
+
+    def _add_thread(self) -> None:
+        number = len(self._threads) + 1
+        thread = threading.Thread(target=self._work, name=f"stepup-hash-{number}", daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _work(self) -> None:
+        while (work := self._orders.get()) is not None:
+            try:
+                report = work()
+            except BaseException as error:
+                self._reactor.post(partial(self._fail, error))
+            else:
+                self._reactor.post(partial(self._answer, report))
+
+    def _answer(self, report: Report) -> None:
+        self._answered += 1
+        self._report(report)
+
+    def _fail(self, error: BaseException) -> None:
+        self._answered += 1
+        raise error
+
+    def _watch(self) -> None:
+        self._is_watched = True
+        answered = self._answered
+
+        def look_again() -> None:
+            self._is_watched = False
+            waiting = self._given - self._answered
+            if not waiting:
+                return
+            if answered == self._answered and waiting > len(self._threads) < _MOST_THREADS:
+                self._add_thread()
+            self._watch()
+
+        self._reactor.call_after(_PATIENCE, look_again)
+
+    def _look_at(self, order: LookAt) -> FilesLooked:
+        root = self._root + "/"
+        tick_ns = self._tick_ns
+        looks = {
+            path: look(path if path.startswith("/") else root + path, known, tick_ns)
+            for path, known in order.files
+        }
+        return FilesLooked(order.token, looks)
+
+
+def look(path: str, known: FileHash | None = None, tick_ns: int = TICK_NS) -> Look:
+    """Return what is at a path now; symbolic links are followed. Never waits for a writer of a pipe.
+
+    The content is not read again if inode, size, mode and times are all as they are known, and the known
+    reading began so much later than both times that no write can have come after it unseen.
+    """
+    try:
+        found = os.stat(path)
+        if (
+            known is not None
+            and found.st_ino == known.inode
+            and found.st_mtime_ns == known.mtime_ns
+            and found.st_ctime_ns == known.ctime_ns
+            and found.st_size == known.size
+            and found.st_mode == known.mode
+            and known.looked_ns > max(known.mtime_ns, known.ctime_ns) + tick_ns
+        ):
+            return known
+        # Only what is a regular file is opened: to open a device may do something.
+        return _problem(found.st_mode) or _read(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        return FileProblem(f"cannot be read ({(error.strerror or str(error)).lower()})")
+    except ValueError:
+        return FileProblem("is no possible file name")
+
+
+def _problem(mode: int) -> FileProblem | None:
+    for is_kind, words in _KINDS:
+        if is_kind(mode):
+            return FileProblem(words)
+    return None
+
+
+_KINDS = (
+    (stat.S_ISDIR, "is a directory"),
+    (stat.S_ISFIFO, "is a named pipe"),
+    (stat.S_ISSOCK, "is a socket"),
+    (stat.S_ISCHR, "is a device"),
+    (stat.S_ISBLK, "is a device"),
+)
+
+
+def _read(path: str) -> Look:
+    for _ in range(_ATTEMPTS):
+        looked_ns = time.time_ns()
+        # It may have become a pipe meanwhile, whose opening must not wait.
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+        try:
+            before = os.fstat(fd)
+            problem = _problem(before.st_mode)
+            if problem is not None:
+                return problem
+            digest = digest_of(fd, before.st_size)
+            after = os.fstat(fd)
+        finally:
+            os.close(fd)
+        if marks_of(before) == marks_of(after):
+            return FileHash(
+                digest,
+                after.st_size,
+                after.st_mode,
+                after.st_ino,
+                after.st_mtime_ns,
+                after.st_ctime_ns,
+                looked_ns,
+            )
+    return FileProblem("keeps changing while it is read")
+
+
+def marks_of(found: os.stat_result) -> tuple[int, ...]:
+    """Return what tells whether a file was replaced, written or given another mode between two looks."""
+    return (
+        found.st_dev,
+        found.st_ino,
+        found.st_size,
+        found.st_mode,
+        found.st_mtime_ns,
+        found.st_ctime_ns,
+    )
+
+
+def digest_of(fd: int, size: int) -> str:
+    """Return the digest of a regular file just opened; `size` is what it is expected to have."""
+    if size <= _CHUNK:
+        # One byte more than expected: a short answer is then the end of the file.
+        words = os.read(fd, size + 1)
+        if len(words) == size:
+            return "blake3:" + blake3(words).hexdigest()
+        os.lseek(fd, 0, os.SEEK_SET)
+    hasher = blake3()
+    buffer = bytearray(_CHUNK)
+    view = memoryview(buffer)
+    while length := os.readv(fd, [buffer]):
+        hasher.update(view[:length])
+    return "blake3:" + hasher.hexdigest()
+
+
+def hash_env(key: bytes, name: str, value: str) -> str:
+    """Return the keyed hash of an environment variable: equal values are told, none can be guessed."""
+    words = name.encode("utf-8", "surrogateescape") + b"=" + value.encode("utf-8", "surrogateescape")
+    return hashlib.blake2b(words, digest_size=16, key=key).hexdigest()

@@ -1,0 +1,213 @@
+"""Clients of the director: sockets, frames, who may ask, and what each of them subscribed to.
+
+Knows nothing of what requests mean; the loop hands them on and answers through `Client.answer`.
+"""
+
+from __future__ import annotations
+
+import hmac
+import os
+import selectors
+import socket
+import struct
+from collections.abc import Callable
+from typing import Any
+
+from stepup_nb.core.errors import StepUpError
+from stepup_nb.core.frames import Frames, frame
+from stepup_nb.director.reactor import Reactor
+
+_CHUNK = 1 << 18
+_BACKLOG = 8 << 20
+"""Bytes that may wait for a client that does not read; from then on it gets no events, and finds the gap."""
+
+Request = dict[str, Any]
+
+
+class Client:
+    """One connection."""
+
+    def __init__(self, server: Server, sock: socket.socket) -> None:
+        self._server = server
+        self._sock = sock
+        self._frames = Frames()
+        self._out = bytearray()
+        self._events = selectors.EVENT_READ
+        self.is_known = False
+        """It has shown the token."""
+        self.is_owner = False
+        """It is the kernel that this director lives with."""
+        self.is_subscribed = False
+        self.seq = 0
+        """Number of the last event that was meant for it, whether or not it was sent."""
+        self.holds: set[str] = set()
+        self.waits: set[int] = set()
+        self.is_gone = False
+
+    def answer(self, request: Request, result: dict[str, Any]) -> None:
+        """Send the answer to a request."""
+        self._send({"id": request.get("id"), "ok": result})
+
+    def refuse(self, request: Request, error: StepUpError) -> None:
+        """Send an error as the answer to a request."""
+        self._send({"id": request.get("id"), "error": error.to_json()})
+
+    def tell(self, event: dict[str, Any]) -> None:
+        """Send an event, numbered; a client that does not keep up misses it, and sees that from the number."""
+        self.seq += 1
+        if len(self._out) < _BACKLOG:
+            self._send({**event, "seq": self.seq})
+
+    def _send(self, message: dict[str, Any]) -> None:
+        if self.is_gone:
+            return
+        try:
+            data = frame(message)
+        except StepUpError as error:
+            data = frame({"id": message.get("id"), "error": error.to_json()})
+        was_empty = not self._out
+        self._out += data
+        if was_empty:
+            self._flush()
+
+    def _flush(self) -> None:
+        try:
+            while self._out:
+                sent = self._sock.send(memoryview(self._out)[:_CHUNK])
+                del self._out[:sent]
+        except BlockingIOError:
+            pass
+        except OSError:
+            self.close()
+            return
+        events = selectors.EVENT_READ | (selectors.EVENT_WRITE if self._out else 0)
+        if events != self._events:
+            self._events = events
+            self._server.reactor.rewatch(self._sock.fileno(), events, self.on_ready)
+
+    def on_ready(self) -> None:
+        """Read what came, hand on complete requests, and write what waits."""
+        if self._out:
+            self._flush()
+        if self.is_gone:
+            return
+        try:
+            data = self._sock.recv(_CHUNK)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        try:
+            requests = self._frames.feed(data) if data else []
+        except ValueError:
+            data, requests = b"", []
+        for request in requests:
+            if not self.is_known:
+                self._server.greet(self, request)
+            else:
+                self._server.on_request(self, request)
+            if self.is_gone:
+                return
+        if not data:
+            self.close()
+
+    def close(self) -> None:
+        """Cut the connection; what it asked for is forgotten."""
+        if self.is_gone:
+            return
+        self.is_gone = True
+        self._server.reactor.unwatch(self._sock.fileno())
+        self._sock.close()
+        self._server.forget(self)
+
+
+class Server:
+    """Listens in a folder that only this user can enter, and lets in who shows the token.
+
+    Parameters
+    ----------
+    reactor
+        The loop.
+    path
+        Where to listen; at most 107 bytes.
+    token
+        What a client has to show first.
+    on_request, on_gone
+        Called with a client and its request, and with a client that is gone.
+    greeting
+        What a client that is let in is told.
+    """
+
+    def __init__(
+        self,
+        reactor: Reactor,
+        path: str,
+        token: str,
+        on_request: Callable[[Client, Request], None],
+        on_gone: Callable[[Client], None],
+        greeting: dict[str, Any],
+    ) -> None:
+        self.reactor = reactor
+        self.clients: list[Client] = []
+        self.on_request = on_request
+        self._on_gone = on_gone
+        self._token = token
+        self._path = path
+        self._greeting = greeting
+        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._listener.bind(path)
+        os.chmod(path, 0o600)
+        self._listener.listen(64)
+        self._listener.setblocking(False)
+        reactor.watch(self._listener.fileno(), selectors.EVENT_READ, self._accept)
+
+    def _accept(self) -> None:
+        try:
+            sock, _ = self._listener.accept()
+        except OSError:
+            return
+        # The folder keeps other users out; this is the second lock on the same door.
+        credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+        if struct.unpack("3i", credentials)[1] != os.geteuid():
+            sock.close()
+            return
+        sock.setblocking(False)
+        client = Client(self, sock)
+        self.clients.append(client)
+        self.reactor.watch(sock.fileno(), selectors.EVENT_READ, client.on_ready)
+
+    def greet(self, client: Client, request: Request) -> None:
+        """Let a client in whose first message shows the token; cut off every other one."""
+        token = request.get("hello")
+        if not isinstance(token, str) or not hmac.compare_digest(token.encode(), self._token.encode()):
+            client.close()
+            return
+        client.is_known = True
+        client.is_owner = request.get("role") == "owner"
+        client.answer(request, self._greeting)
+
+    def forget(self, client: Client) -> None:
+        """Take note that a client is gone."""
+        self.clients.remove(client)
+        self._on_gone(client)
+
+    def tell(self, event: dict[str, Any]) -> None:
+        """Send an event to all who subscribed."""
+        for client in list(self.clients):
+            if client.is_subscribed:
+                client.tell(event)
+
+    def has_subscribers(self) -> bool:
+        """Tell whether anybody wants events."""
+        return any(client.is_subscribed for client in self.clients)
+
+    def close(self) -> None:
+        """Cut all connections, and listen no more."""
+        for client in list(self.clients):
+            client.close()
+        self.reactor.unwatch(self._listener.fileno())
+        self._listener.close()
+        try:
+            os.unlink(self._path)
+        except OSError:
+            pass

@@ -1,0 +1,110 @@
+"""A small world for tests of processes: a loop, an executor, and what is really alive."""
+
+import os
+import select
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from stepup_nb.core.messages import JobEnded, JobNotStarted
+from stepup_nb.director.local import LocalExecutor
+from stepup_nb.director.output import LogFolder
+from stepup_nb.director.processes import run_marker
+from stepup_nb.director.reactor import Reactor
+
+PATIENCE = 20.0
+"""Seconds after which a condition that did not come true fails its test."""
+
+
+def until(condition: Callable[[], object], turn: Callable[[], None] | None = None) -> None:
+    """Wait for a condition; turn a loop meanwhile, if there is one."""
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, "this did not become true in time"
+        if turn is not None:
+            turn()
+        else:
+            select.poll().poll(2)
+
+
+def alive(word: str) -> list[int]:
+    """Return the processes that have exactly this word in their command line and are no zombies."""
+    found = []
+    for entry in os.listdir("/proc"):
+        if not entry.isdigit() or int(entry) == os.getpid():
+            continue
+        try:
+            words = Path(f"/proc/{entry}/cmdline").read_bytes()
+            state = Path(f"/proc/{entry}/stat").read_bytes().rpartition(b") ")[2][:1]
+        except OSError:
+            continue
+        if word.encode() in words.split(b"\0") and state not in b"ZX":
+            found.append(int(entry))
+    return found
+
+
+class World:
+    """An executor with its loop, as a director has it; ended jobs by number."""
+
+    def __init__(self, folder: Path, cap: int = 64 * 1024 * 1024, grace: float = 5.0) -> None:
+        self.folder = folder
+        self.reactor = Reactor()
+        self.ended: dict[int, JobEnded] = {}
+        self.reported_at: dict[int, float] = {}
+        self.outputs: list[int] = []
+        self.logs = LogFolder(str(folder / "logs"), cap)
+        self.executor = LocalExecutor(
+            self.reactor,
+            self._take,
+            logs=self.logs,
+            marker=run_marker(f"test-{os.urandom(4).hex()}"),
+            on_output=self.outputs.append,
+            grace=grace,
+        )
+        self._count = 0
+
+    def start(self, *argv: str, cwd: str | None = None, env: Mapping[str, str] | None = None) -> int:
+        """Start a command, by a shell unless it is a path or several words."""
+        self._count += 1
+        is_path = argv[0].startswith(("/", ".")) and " " not in argv[0]
+        words = argv if len(argv) > 1 or is_path else ("/bin/sh", "-c", *argv)
+        self.executor.start(
+            self._count, words, cwd or str(self.folder), {"PATH": "/usr/bin:/bin"} if env is None else env
+        )
+        return self._count
+
+    def wait(self, *jobs: int) -> JobEnded:
+        """Turn the loop until these jobs have ended; return the last one's end."""
+        until(lambda: all(job in self.ended for job in jobs), self.turn)
+        return self.ended[jobs[-1]]
+
+    def run(self, *argv: str, cwd: str | None = None, env: Mapping[str, str] | None = None) -> JobEnded:
+        """Run a command to its end."""
+        return self.wait(self.start(*argv, cwd=cwd, env=env))
+
+    def until(self, condition: Callable[[], object]) -> None:
+        """Turn the loop until a condition holds."""
+        until(condition, self.turn)
+
+    def turn(self) -> None:
+        """Turn the loop once, for 10 ms at most."""
+        self.reactor.turn(0.01)
+
+    def out(self, job: int) -> bytes:
+        """Return all that a job wrote to stdout, as far as it is in the log."""
+        return self.executor.read_log(job, "stdout", 0, 1 << 30)
+
+    def err(self, job: int) -> bytes:
+        """Return all that a job wrote to stderr, as far as it is in the log."""
+        return self.executor.read_log(job, "stderr", 0, 1 << 30)
+
+    def close(self) -> None:
+        """Kill what is left, and give everything back."""
+        self.executor.close()
+        self.reactor.close()
+
+    def _take(self, report: JobEnded | JobNotStarted) -> None:
+        assert isinstance(report, JobEnded)
+        assert report.job not in self.ended
+        self.ended[report.job] = report
+        self.reported_at[report.job] = time.monotonic()

@@ -1,0 +1,712 @@
+"""Real processes: started clean, watched to their end, killed with all they started."""
+
+import ctypes
+import os
+import resource
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from director.helpers_processes import World, alive, until
+
+from stepup_nb.director import local, processes
+from stepup_nb.director.executor import CannotStart
+from stepup_nb.director.local import LocalExecutor
+from stepup_nb.director.output import LogFolder
+from stepup_nb.director.reactor import Reactor
+
+
+@pytest.fixture
+def world(tmp_path):
+    world = World(tmp_path)
+    yield world
+    world.close()
+    assert processes.children(os.getpid()) == [], "a process outlived its test"
+
+
+@pytest.fixture
+def nap(request):
+    """Words that nothing else on this machine has for `sleep`: ten minutes and a bit."""
+    return f"600.{os.getpid()}{abs(hash(request.node.name)) % 10**6:06}"
+
+
+def python(code: str) -> tuple[str, str, str]:
+    return sys.executable, "-c", textwrap.dedent(code)
+
+
+def descriptors() -> set[str]:
+    return set(os.listdir("/proc/self/fd"))
+
+
+# --- a job and its end ---------------------------------------------------------------------------
+
+
+def test_a_job_ends_with_the_status_of_its_command(world):
+    assert world.run("exit 3").returncode == 3
+
+
+def test_a_job_that_a_signal_ended_has_its_negative_number(world):
+    assert world.run("kill -SEGV $$").returncode == -signal.SIGSEGV
+
+
+def test_a_job_ended_when_its_command_did(world):
+    before = time.time()
+    ended = world.run("true").ended
+    assert before <= ended <= time.time()
+
+
+def test_each_job_is_reported_once_and_never_from_within_start(world):
+    jobs = [world.start("true") for _ in range(20)]
+    assert not world.ended
+    world.wait(*jobs)
+    assert sorted(world.ended) == jobs
+
+
+def test_a_job_runs_where_it_was_told_and_the_director_stays_where_it_was(world):
+    (world.folder / "there").mkdir()
+    before = Path.cwd()
+    job = world.run("pwd", cwd=str(world.folder / "there")).job
+    assert world.out(job) == f"{world.folder}/there\n".encode()
+    assert Path.cwd() == before
+
+
+def test_a_job_gets_its_environment_and_the_markers_and_nothing_else(world):
+    job = world.run("/usr/bin/env", env={"A": "1 ä"}).job
+    lines = world.out(job).decode().splitlines()
+    assert sorted(line.partition("=")[0] for line in lines) == ["A", "STEPUP_NB_JOB", "STEPUP_NB_RUN"]
+    assert "A=1 ä" in lines
+    assert f"STEPUP_NB_JOB={job}" in lines
+
+
+def test_a_command_without_a_slash_is_looked_for_in_the_path_of_the_job(world):
+    tool = world.folder / "bin" / "tool"
+    tool.parent.mkdir()
+    tool.write_text("#!/bin/sh\necho found\n")
+    tool.chmod(0o755)
+    job = world.run("tool", "now", env={"PATH": f"/nowhere:{tool.parent}"}).job
+    assert world.out(job) == b"found\n"
+
+
+def test_a_job_reads_end_of_file_and_has_no_terminal(world):
+    job = world.run("read line; echo $?; (: < /dev/tty) 2> /dev/null; echo $?").job
+    first, second = world.out(job).split()
+    assert first == b"1"
+    assert second != b"0"
+
+
+def test_a_job_inherits_three_descriptors_and_no_more(world):
+    busy = world.start("echo keeps a log open; exec sleep 600")
+    world.until(lambda: world.outputs)
+    job = world.run(*python("import os; print(sorted(os.listdir('/proc/self/fd')))")).job
+    # The fourth is that of the listing itself.
+    assert world.out(job) == b"['0', '1', '2', '3']\n"
+    world.executor.stop(busy)
+
+
+def test_a_job_starts_with_default_signals_whatever_the_director_ignores(world):
+    old = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
+    try:
+        job = world.run("exec cat /proc/self/status").job
+    finally:
+        signal.signal(signal.SIGHUP, old)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGUSR1])
+    status = dict(line.split(":\t", 1) for line in world.out(job).decode().splitlines())
+    assert [int(status[name], 16) for name in ("SigBlk", "SigIgn", "SigCgt")] == [0, 0, 0]
+
+
+def test_a_job_has_a_session_of_its_own(world):
+    job = world.run("exec cat /proc/self/stat").job
+    pid, _, _, _, group, session = world.out(job).split()[:6]
+    assert pid == group == session
+
+
+def test_a_job_that_closes_its_output_goes_on(world):
+    job = world.start("exec > /dev/null 2>&1; read x < fifo; exit 7")
+    os.mkfifo(world.folder / "fifo")
+    for _ in range(3):
+        world.turn()
+    assert not world.ended
+    (world.folder / "fifo").write_text("go\n")
+    assert world.wait(job).returncode in (7, 2)
+
+
+# --- what it used --------------------------------------------------------------------------------
+
+
+def test_processor_time_of_the_whole_tree_is_counted(world):
+    burn = "import time\nwhile time.process_time() < 0.3: pass"
+    ended = world.run(f"{sys.executable} -c '{burn}' & {sys.executable} -c '{burn}' & wait")
+    assert ended.cpu is not None
+    assert 0.6 <= ended.cpu < 3
+
+
+def test_the_peak_of_memory_is_the_sum_over_the_tree(world):
+    hold = "import time; x = bytearray(80_000_000); time.sleep(1)"
+    ended = world.run(f"{sys.executable} -c '{hold}' & {sys.executable} -c '{hold}' & wait")
+    assert ended.peak_rss is not None
+    assert 160e6 < ended.peak_rss < 260e6
+
+
+def test_the_peak_of_a_process_that_is_larger_than_us_is_seen_however_short_it_lives(world):
+    size = 300_000_000
+    ended = world.run(*python(f"import os; x = bytearray({size}); os._exit(0)"))
+    assert ended.peak_rss is not None
+    assert size < ended.peak_rss < 1.3 * size
+
+
+def test_a_short_job_has_an_upper_bound_for_its_memory(world):
+    ours = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    ended = world.run("true")
+    assert ended.peak_rss is not None
+    assert 0 < ended.peak_rss <= 1.1 * ours
+
+
+def test_a_job_killed_while_memory_ran_out_says_so(world, tmp_path, monkeypatch):
+    counter = tmp_path / "memory.events"
+    counter.write_text("oom 0\noom_kill 0\n")
+    monkeypatch.setattr(processes, "_OOM_COUNTERS", (str(counter),))
+    world.executor._ooms = processes.oom_kills()
+    assert world.run("kill -9 $$").notes == ()
+    counter.write_text("oom 1\noom_kill 1\n")
+    assert world.run("kill -9 $$").notes == ("killed by signal 9, probably because memory ran out",)
+    assert world.run("kill -9 $$").notes == ()
+
+
+# --- what cannot be started ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["/no/such/tool"], "there is no command '/no/such/tool'; check its spelling and the PATH"),
+        (["no-such-tool"], "there is no command 'no-such-tool'; check its spelling and the PATH"),
+        (["./plain"], "'./plain' may not be executed: permission denied; try chmod +x"),
+        (["./orphaned"], "the interpreter that the first line of './orphaned' names is not there"),
+        (["./headless"], "'./headless' is neither a program nor a script with a first line like #!/bin/sh"),
+        (["./plain/tool"], "there is no command './plain/tool': a part of its path is not a directory"),
+        (["/bin/echo", "x" * 3_000_000], "its command line or its environment is too long; pass long lists"),
+        (["/bin/echo", "a\0b"], "'/bin/echo' cannot be started: embedded null byte"),
+    ],
+)
+def test_a_command_that_cannot_be_started_is_refused_in_words(world, argv, words):
+    (world.folder / "plain").write_text("no program")
+    for name, text in [("orphaned", "#!/no/such/interpreter\n"), ("headless", "echo hi\n")]:
+        (world.folder / name).write_text(text)
+        (world.folder / name).chmod(0o755)
+    before = descriptors()
+    with pytest.raises(CannotStart) as refusal:
+        world.executor.start(1, argv, str(world.folder), {"PATH": "/usr/bin:/bin"})
+    assert refusal.value.words.startswith(words)
+    assert not refusal.value.is_transient
+    assert descriptors() == before
+    assert processes.children(os.getpid()) == []
+
+
+@pytest.mark.parametrize(
+    ("cwd", "words"),
+    [
+        ("gone", "its directory '{}' is not there; create it, or give another --workdir"),
+        ("file", "'{}' is not a directory; give another --workdir"),
+    ],
+)
+def test_a_directory_that_cannot_be_entered_is_named(world, cwd, words):
+    (world.folder / "file").write_text("")
+    path = str(world.folder / cwd)
+    with pytest.raises(CannotStart) as refusal:
+        world.start("true", cwd=path)
+    assert refusal.value.words == words.format(path)
+
+
+def test_a_program_that_is_being_written_is_worth_another_try(world):
+    tool = world.folder / "tool"
+    tool.write_bytes(Path("/bin/true").read_bytes())
+    tool.chmod(0o755)
+    with tool.open("ab"), pytest.raises(CannotStart) as refusal:
+        world.start("./tool")
+    assert refusal.value.is_transient
+    assert world.run("./tool").returncode == 0
+
+
+def test_with_any_number_of_descriptors_left_a_job_runs_or_is_refused_for_now(world):
+    world.run("true")
+    before = descriptors()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    refusals = []
+    # One of them is that of the listing.
+    for room in range(len(before) - 1, len(before) + 9):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (room, hard))
+        try:
+            assert world.run("echo x >&2").returncode == 0
+        except CannotStart as refusal:
+            refusals.append(refusal)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        assert descriptors() == before | ({str(world.logs._fd)} & descriptors())
+    assert 0 < len(refusals) < 9
+    assert all(refusal.is_transient for refusal in refusals)
+    assert {refusal.words for refusal in refusals} == {"too many files are open: Too many open files"}
+
+
+def test_with_no_room_for_a_process_a_job_is_refused_for_now(world):
+    world.run("true")
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            if os.geteuid() == 0:
+                # Nothing limits root.
+                os.setresuid(65534, 65534, 65534)
+            resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
+            world.executor.start(99, ["/bin/true"], "/", {})
+        except CannotStart as refusal:
+            if refusal.is_transient and "the system refused a new process" in refusal.words:
+                code = 0
+        finally:
+            os._exit(code)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+# --- what a job leaves behind --------------------------------------------------------------------
+
+DAEMON = python(
+    """
+    import os, sys
+    if os.fork() == 0:
+        os.setsid()
+        if os.fork() == 0:
+            os.execv("/bin/sleep", ["sleep", sys.argv[1]])
+        os._exit(0)
+    os.wait()
+    print("done", flush=True)
+    """
+)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "sleep {nap} & echo done",
+        "setsid sleep {nap} & echo done",
+        "env -i setsid sleep {nap} & echo done",
+        "env -i setsid setsid sleep {nap} & echo done",
+        "(trap '' TERM HUP; exec sleep {nap}) & echo done",
+        "nohup sleep {nap} 2> /dev/null & echo done",
+    ],
+)
+def test_what_a_command_leaves_behind_is_killed_and_named(world, nap, command):
+    ended = world.run(command.format(nap=nap))
+    assert ended.leftovers == ("sleep",)
+    assert ended.returncode == 0
+    assert alive(nap) == []
+    assert world.out(ended.job) == b"done\n"
+
+
+def test_a_daemon_that_holds_the_pipe_does_not_hold_the_job(world, nap):
+    began = time.time()
+    ended = world.run(*DAEMON, nap)
+    assert ended.leftovers == ("sleep",)
+    assert alive(nap) == []
+    # The command's own end, and then the report, which waited for the daemon's.
+    assert ended.ended - began < 2
+    assert world.out(ended.job) == b"done\n"
+
+
+def test_leftovers_that_have_children_are_killed_with_them(world, nap):
+    ended = world.run(f"setsid sh -c 'setsid sleep {nap} & sleep {nap}; echo no' & true")
+    assert sorted(ended.leftovers) == ["sh", "sleep", "sleep"]
+    assert alive(nap) == []
+
+
+def test_a_stopped_leftover_is_killed_too(world, nap):
+    ended = world.run(f"setsid sleep {nap} & until grep -q sleep /proc/$!/comm; do :; done; kill -STOP $!")
+    assert ended.leftovers == ("sleep",)
+    assert alive(nap) == []
+
+
+def test_what_ends_by_itself_right_after_the_command_is_no_leftover(world):
+    # What users saw elsewhere: `cmd > >(tee log)` loses its last lines.
+    ended = world.run("/bin/bash", "-c", "echo hi > >(sleep 0.05; cat; echo end)")
+    assert ended.leftovers == ()
+    assert world.out(ended.job) == b"hi\nend\n"
+
+
+def test_the_leftovers_of_one_job_are_not_taken_for_those_of_another(world, nap):
+    other = world.start(f"setsid sleep {nap} & read x < fifo")
+    os.mkfifo(world.folder / "fifo")
+    world.until(lambda: alive(nap))
+    assert world.run("setsid sleep 600.5 & true").leftovers == ("sleep",)
+    assert len(alive(nap)) == 1
+    (world.folder / "fifo").write_text("go\n")
+    assert world.wait(other).leftovers == ("sleep",)
+    assert alive(nap) == []
+
+
+UNMARKED = python(
+    """
+    import os, resource, sys
+    r, w = os.pipe()
+    if os.fork() == 0:
+        os.setsid()
+        resource.setrlimit(10, (5, -1))
+        os.execve("/bin/sleep", ["sleep", sys.argv[1]], {})
+    os.close(w)
+    os.read(r, 1)
+    """
+)
+"""Leaves a process that nothing tells from a stranger's."""
+
+
+def test_what_cannot_be_attributed_dies_with_the_last_job_it_may_belong_to(world, nap):
+    longer = world.start("read x < fifo")
+    os.mkfifo(world.folder / "fifo")
+    assert world.run(*UNMARKED, nap).leftovers == ()
+    assert len(alive(nap)) == 1
+    later = world.start("sleep 600")
+    (world.folder / "fifo").write_text("go\n")
+    assert world.wait(longer).leftovers == ("sleep",)
+    assert alive(nap) == []
+    world.executor.stop(later)
+    world.wait(later)
+
+
+def test_orphans_that_end_by_themselves_do_not_stay_as_zombies(world):
+    os.mkfifo(world.folder / "fifo")
+    job = world.start("i=0; while [ $i -lt 20 ]; do (true &); i=$((i+1)); done; echo; read x < fifo")
+    world.until(lambda: world.outputs and len(processes.children(os.getpid())) == 1)
+    (world.folder / "fifo").write_text("go\n")
+    assert world.wait(job).leftovers == ()
+
+
+def test_in_a_thread_of_another_program_its_own_children_are_left_alone(tmp_path, nap):
+    stranger = subprocess.Popen(["/bin/sleep", nap])
+    ended = []
+
+    def host():
+        reactor = Reactor()
+        executor = LocalExecutor(
+            reactor, ended.append, logs=LogFolder(str(tmp_path / "l")), marker="t.1-1", owns_process=False
+        )
+        executor.start(1, ["/bin/sh", "-c", "pwd; env -i setsid setsid sleep 600.5 &"], str(tmp_path), {})
+        until(lambda: ended, lambda: reactor.turn(0.01))
+        executor.start(2, ["/bin/sh", "-c", "sleep 600"], "/", {})
+        executor.close()
+        reactor.close()
+
+    cwd = Path.cwd()
+    thread = threading.Thread(target=host)
+    thread.start()
+    while thread.is_alive():
+        assert Path.cwd() == cwd
+    assert ended[0].leftovers == ("sleep",)
+    assert stranger.poll() is None
+    stranger.kill()
+    stranger.wait()
+
+
+# --- stopping ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "sleep {nap}",
+        "sleep {nap} & sleep {nap}",
+        "setsid sleep {nap} & exec setsid -w sleep {nap}",
+        "env -i setsid setsid sleep {nap} & sleep {nap}",
+        "setsid sh -c 'setsid sleep {nap}' & sleep {nap}",
+    ],
+)
+def test_stop_ends_the_whole_tree(world, nap, command):
+    job = world.start(command.format(nap=nap))
+    wanted = command.count("{nap}")
+    world.until(lambda: len(alive(nap)) >= wanted)
+    world.executor.stop(job)
+    ended = world.wait(job)
+    assert alive(nap) == []
+    assert ended.returncode != 0
+    assert ended.notes == ended.leftovers == ()
+
+
+def test_stop_continues_a_stopped_job(world, nap):
+    job = world.start(f"trap 'echo bye; exit 5' TERM; sleep {nap} & kill -STOP $$; wait")
+    world.until(lambda: alive(nap) and state_of_leader(world, job) == "T")
+    world.executor.stop(job)
+    assert world.wait(job).returncode == 5
+    assert world.out(job) == b"bye\n"
+
+
+def state_of_leader(world, job):
+    found = processes.look(world.executor._jobs[job].pid)
+    return found.state if found else ""
+
+
+def test_stop_signals_each_process_once(world):
+    # A second SIGTERM means "at once, without clearing up" to many programs.
+    code = """
+        import os, signal, time
+        count = 0
+        def take(*_):
+            global count
+            count += 1
+        signal.signal(signal.SIGTERM, take)
+        print("ready", flush=True)
+        while not count:
+            time.sleep(0.01)
+        time.sleep(0.1)
+        print(count, flush=True)
+    """
+    (world.folder / "polite.py").write_text(textwrap.dedent(code))
+    job = world.start(
+        f"trap : TERM; {sys.executable} polite.py & setsid {sys.executable} polite.py & wait; wait"
+    )
+    world.until(lambda: world.out(job).count(b"ready") == 2)
+    world.executor.stop(job)
+    world.wait(job)
+    assert sorted(world.out(job).split()) == [b"1", b"1", b"ready", b"ready"]
+
+
+def test_what_ignores_sigterm_is_killed_after_the_grace_and_named(world, nap):
+    world.executor.grace = 0.3
+    job = world.start(f"trap '' TERM; setsid sleep {nap} & sleep {nap}; echo never")
+    world.until(lambda: len(alive(nap)) == 2)
+    stopped = time.monotonic()
+    world.executor.stop(job)
+    world.executor.stop(job)
+    ended = world.wait(job)
+    assert 0.3 <= world.reported_at[job] - stopped < 1.3
+    assert alive(nap) == []
+    assert ended.returncode == -signal.SIGKILL
+    assert ended.notes == ("killed, because it did not end on SIGTERM: sh, sleep, sleep",)
+
+
+def test_what_is_below_a_leader_that_ends_politely_gets_the_whole_grace(world, nap):
+    world.executor.grace = 0.3
+    job = world.start(f"(trap '' TERM; exec setsid sleep {nap}) & sleep {nap}")
+    world.until(lambda: len(alive(nap)) == 2)
+    stopped = time.monotonic()
+    world.executor.stop(job)
+    ended = world.wait(job)
+    assert world.reported_at[job] - stopped >= 0.3
+    assert ended.returncode == -signal.SIGTERM
+    assert ended.notes == ("killed, because it did not end on SIGTERM: sleep",)
+    assert alive(nap) == []
+
+
+def test_stop_ends_what_starts_processes_without_end(world, nap):
+    world.executor.grace = 0.2
+    job = world.start(f"trap '' TERM; while :; do setsid sleep {nap} & sleep 0.01; done")
+    world.until(lambda: len(alive(nap)) > 10)
+    world.executor.stop(job)
+    assert world.wait(job).returncode == -signal.SIGKILL
+    assert alive(nap) == []
+
+
+def test_a_stop_while_leftovers_are_waited_for_ends_them(world, nap):
+    job = world.start(f"setsid sleep {nap} & echo")
+    world.until(lambda: world.outputs and state_of_leader(world, job) == "Z")
+    world.turn()
+    world.executor.stop(job)
+    world.wait(job)
+    assert alive(nap) == []
+
+
+def test_stop_of_a_job_that_is_not_there_is_ignored(world):
+    world.executor.stop(77)
+    job = world.run("true").job
+    world.executor.stop(job)
+    world.turn()
+    assert len(world.ended) == 1
+
+
+def test_a_job_that_cannot_be_killed_is_reported_and_does_not_keep_us_busy(world, nap, monkeypatch):
+    job = world.start(f"setsid sleep {nap} & exec sleep {nap}")
+    world.until(lambda: len(alive(nap)) == 2)
+    leader = world.executor._jobs[job].pid
+    monkeypatch.setattr(local, "_PATIENCE", 0.3)
+    world.executor.grace = 0.0
+    turns = 0
+
+    def turn():
+        nonlocal turns
+        turns += 1
+        world.turn()
+
+    with monkeypatch.context() as patch:
+        # As of a process in the hands of a hung disk.
+        for name in ("send", "send_child", "send_group"):
+            patch.setattr(processes, name, lambda *_, **__: None)
+        world.executor.stop(job)
+        until(lambda: job in world.ended, turn)
+    note = world.ended[job].notes[-1]
+    assert note.startswith("still there, because the system does not let it be killed: sleep (pid ")
+    assert f"sleep (pid {leader})" in note
+    assert turns < 100
+    # It ends one day after all.
+    for pid in alive(nap):
+        os.kill(pid, signal.SIGKILL)
+    world.until(lambda: not processes.children(os.getpid()))
+    assert len(world.ended) == 1
+
+
+def test_a_traced_job_is_reported_with_its_own_end(world, nap):
+    # As under `strace -p`: its end is the tracer's to see first.
+    job = world.start("read x < fifo; exit 9")
+    os.mkfifo(world.folder / "fifo")
+    pid = world.executor._jobs[job].pid
+    trace = python(
+        """
+        import ctypes, os, sys
+        ptrace = ctypes.CDLL(None).ptrace
+        pid = int(sys.argv[1])
+        if ptrace(0x4206, pid, 0, 0) != 0:  # PTRACE_SEIZE
+            print("refused", flush=True)
+            sys.exit()
+        print("seized", flush=True)
+        sys.stdin.read()
+        os.waitpid(pid, 0)
+        """
+    )
+    tracer = subprocess.Popen([*trace, str(pid)], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert tracer.stdout is not None
+    said = tracer.stdout.readline()
+    (world.folder / "fifo").write_text("go\n")
+    if said == b"seized\n":
+        world.until(lambda: state_of_leader(world, job) == "Z")
+        for _ in range(5):
+            world.turn()
+        assert not world.ended
+    tracer.communicate()
+    assert world.wait(job).returncode == 9
+
+
+# --- the end of everything -----------------------------------------------------------------------
+
+
+def test_kill_all_leaves_nothing(world, nap):
+    for command in (
+        f"trap '' TERM; sleep {nap} & sleep {nap}",
+        f"env -i setsid setsid sleep {nap} & kill -STOP $$",
+        f"setsid sh -c 'trap \"\" TERM HUP; setsid sleep {nap}; :' & sleep {nap}",
+    ):
+        world.start(command)
+    world.until(lambda: len(alive(nap)) == 5)
+    began = time.monotonic()
+    world.executor.kill_all()
+    assert time.monotonic() - began < 1
+    assert alive(nap) == []
+    world.turn()
+    assert not world.ended
+
+
+def test_thousands_of_jobs_leave_no_descriptor_and_no_zombie(world):
+    world.run("echo")
+    before = descriptors()
+    for _ in range(20):
+        world.wait(*[world.start("echo; echo >&2") for _ in range(25)])
+    assert descriptors() == before
+    assert processes.children(os.getpid()) == []
+    assert not world.executor._jobs
+    assert not world.executor._strays
+    assert not world.executor._pids
+    assert not world.executor._calls
+
+
+def test_a_flood_does_not_starve_the_others(world):
+    floods = [world.start("exec cat /dev/zero") for _ in range(2)]
+    for _ in range(10):
+        began = time.monotonic()
+        world.run("echo")
+        assert time.monotonic() - began < 2
+    for job in floods:
+        world.executor.stop(job)
+    world.wait(*floods)
+
+
+# --- earlier runs --------------------------------------------------------------------------------
+
+
+def run_of_a_dead_director(database):
+    """Return the marker of a run whose director has ended."""
+    child = subprocess.Popen(["/bin/true"])
+    found = processes.look(child.pid)
+    child.wait()
+    return f"{database}.{child.pid}-{found.born if found else 0}"
+
+
+def test_the_sweep_kills_what_dead_runs_of_this_database_left_and_nothing_else(nap):
+    database = f"db.{os.urandom(4).hex()}"
+    ours = processes.run_marker(database)
+    dead = run_of_a_dead_director(database)
+    markers = {
+        "left": dead,
+        "of another database": dead.replace("db.", "db2."),
+        "of a copy whose director lives": f"{database}.{ours.rpartition('.')[2]}",
+        "without": "",
+    }
+    found = {
+        name: subprocess.Popen(["/bin/sleep", nap], env={"STEPUP_NB_RUN": marker} if marker else {})
+        for name, marker in markers.items()
+    }
+    try:
+        until(lambda: len(alive(nap)) == 4)
+        assert processes.sweep(ours) == ("sleep",)
+        assert found["left"].wait(5) == -signal.SIGKILL
+        assert [name for name, process in found.items() if process.poll() is None] == list(markers)[1:]
+    finally:
+        for process in found.values():
+            process.kill()
+            process.wait()
+
+
+def test_the_sweep_spares_the_kernel_that_a_left_step_started_us_from(nap):
+    database = f"db.{os.urandom(4).hex()}"
+    code = f"""
+        import sys
+        sys.path[:0] = {sys.path!r}
+        from stepup_nb.director import processes
+        print(processes.sweep(processes.run_marker({database!r})))
+    """
+    done = subprocess.run(
+        python(code), env={"STEPUP_NB_RUN": run_of_a_dead_director(database)}, stdout=subprocess.PIPE
+    )
+    assert done.stdout == b"()\n"
+
+
+def test_the_end_of_the_parent_is_heard_of():
+    reactor = Reactor()
+    calls = []
+    processes.watch_parent(reactor, lambda: calls.append("now"), os.getppid())
+    reactor.turn(0)
+    assert calls == []
+    gone = subprocess.Popen(["/bin/true"])
+    gone.wait()
+    processes.watch_parent(reactor, lambda: calls.append("gone"), gone.pid)
+    processes.watch_parent(reactor, lambda: calls.append("not ours"), 1)
+    until(lambda: calls == ["gone", "not ours"])
+    reactor.close()
+
+
+def test_nothing_of_us_is_inheritable(world):
+    world.start("echo; exec sleep 600")
+    world.until(lambda: world.outputs)
+    opened = {fd for fd in descriptors() if int(fd) > 2 and Path(f"/proc/self/fd/{fd}").exists()}
+    assert [fd for fd in opened if os.get_inheritable(int(fd))] == []
+
+
+def test_the_name_of_a_process_may_hold_anything(world):
+    libc = ctypes.CDLL(None)
+    old = ctypes.create_string_buffer(16)
+    libc.prctl(16, old, 0, 0, 0)
+    libc.prctl(15, b"a) Z 1 (b", 0, 0, 0)
+    try:
+        found = processes.look(os.getpid())
+    finally:
+        libc.prctl(15, old.value, 0, 0, 0)
+    assert found is not None
+    assert (found.name, found.parent) == ("a) Z 1 (b", os.getppid())
