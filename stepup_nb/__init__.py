@@ -1,3 +1,118 @@
-"""A build tool that lives with a Jupyter notebook: the notebook is the plan, its kernel has a director."""
+"""A build tool that lives with a Jupyter notebook: the notebook is the plan, its kernel has a director.
+
+``%load_ext stepup_nb`` brings the magics; `stepup_nb.api` has the same calls for Python. The functions here
+look at the steps of this process' session, and steer them.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from stepup_nb.client.handles import StepHandle
 
 __version__ = "0.1.0"
+
+__all__ = ["cancel", "history", "rerun", "status", "wait", "why"]
+
+
+def load_ipython_extension(ip: Any) -> None:
+    """Bring the magics to a shell. Starts nothing: the director comes with the first step or pool."""
+    from stepup_nb.notebook.load import load
+
+    load(ip)
+
+
+def unload_ipython_extension(ip: Any) -> None:
+    """End the session and take the magics away; `%reload_ext` keeps the session."""
+    from stepup_nb.notebook.load import unload
+
+    unload(ip, is_reload=_is_reloading())
+
+
+def _is_reloading() -> bool:
+    # IPython reloads by unloading first, and does not say which of the two it is.
+    frame = sys._getframe(1)
+    while frame is not None and frame.f_back is not None:
+        if frame.f_code.co_name == "reload_extension":
+            return True
+        frame = frame.f_back
+    return False
+
+
+def _names(steps: Iterable[StepHandle | str] | StepHandle | str) -> list[str]:
+    from stepup_nb.client.handles import StepHandle
+
+    several = [steps] if isinstance(steps, str | StepHandle) else list(steps)
+    return [step.name if isinstance(step, StepHandle) else step for step in several]
+
+
+async def wait(*steps: StepHandle | str, timeout: float | None = None) -> None:
+    """Wait for steps, or for all of them: ``await stepup_nb.wait()``.
+
+    Ends when they are finished, or when nothing can move any more. Where nothing can be awaited, in a function or a
+    loop, the magic ``%stepup wait`` or a handle's ``wait()`` do the same.
+
+    Parameters
+    ----------
+    steps
+        Handles or names; none means all steps that are declared.
+    timeout
+        Seconds after which waiting ends; the steps go on.
+
+    Raises
+    ------
+    StepsFailed
+        SNB-601: some did not succeed, or cannot run.
+    TimeoutError
+        The time was over.
+    """
+    from stepup_nb.client.current import session
+    from stepup_nb.client.session import check
+    from stepup_nb.notebook.waiting import wait_async
+
+    report = await wait_async(session().begin_wait(_names(steps) or None, timeout))
+    session().settle()
+    check(report)
+
+
+def status() -> dict[str, Any]:
+    """Return notebook, pools, counts and steps as plain data; the shape is that of ``%stepup status --json``."""
+    from stepup_nb.client.current import session
+
+    return session().status()
+
+
+def history() -> list[dict[str, Any]]:
+    """Return a row per job that ran or still runs, over all sessions, newest last.
+
+    Times are seconds since the epoch, ``peak_rss`` is bytes, ``cpu`` processor seconds; ``pool`` maps a pool to the
+    number of slots, ``slots`` to the slot numbers held.
+    """
+    from stepup_nb.client.current import session
+
+    return session().history()
+
+
+def why(step: StepHandle | str) -> list[str]:
+    """Say why a step ran, runs, or waits."""
+    from stepup_nb.client.current import session
+    from stepup_nb.client.handles import StepHandle
+
+    return StepHandle(session(), _names(step)[0]).why()
+
+
+def cancel(*steps: StepHandle | str, all: bool = False) -> list[str]:
+    """Stop steps with everything they started; return the names of those that were not finished."""
+    from stepup_nb.client.current import session
+
+    return session().cancel(*_names(steps), all=all)
+
+
+def rerun(*steps: StepHandle | str, failed: bool = False, all: bool = False) -> list[str]:
+    """Run steps again, whether or not they are up to date; return their names."""
+    from stepup_nb.client.current import session
+
+    return session().rerun(*_names(steps), failed=failed, all=all)

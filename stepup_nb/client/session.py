@@ -27,6 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from stepup_nb.client import failures
 from stepup_nb.client.connection import Connection, DirectorGone
 from stepup_nb.client.handles import StepHandle
 from stepup_nb.core.declare import make_spec, path_in, pool_name, pool_size
@@ -34,6 +35,7 @@ from stepup_nb.core.environment import name_of
 from stepup_nb.core.errors import InternalError, StepsFailed, UsageError, from_json
 from stepup_nb.core.messages import spec_to_json
 from stepup_nb.core.model import ScopeKind
+from stepup_nb.core.words import counted
 
 SESSION_SCOPE = "session"
 """The scope of what no cell declared."""
@@ -88,6 +90,12 @@ class Session:
         self._replay: dict[str, list[dict[str, Any]]] = {}
         """What the current round of each scope sent, for a new director."""
         self._is_closed = False
+        self.on_declared: Callable[[str, StepHandle], None] | None = None
+        """Called in the declaring thread with the scope and the handle of each step."""
+        self.on_started: Callable[[Session], None] | None = None
+        """Called when a director has been started."""
+        self.settle: Callable[[], None] = lambda: None
+        """Returns when everything that is shown is up to date."""
         self.notes: list[str] = []
         """What the director said when it started."""
 
@@ -152,6 +160,8 @@ class Session:
         self.notes = ready["notes"]
         self._connection = Connection(self._socket, self._token, "owner")
         self._sent_environment = ""
+        if self.on_started is not None:
+            self.on_started(self)
 
     def _end_guard(self) -> None:
         guard, self._guard = self._guard, None
@@ -213,9 +223,7 @@ class Session:
         finally:
             _current_scope.reset(token)
 
-    def open_scope(
-        self, scope: str, kind: ScopeKind, title: str, deleted: Iterable[str] = ()
-    ) -> None:
+    def open_scope(self, scope: str, kind: ScopeKind, title: str, deleted: Iterable[str] = ()) -> None:
         """Begin a cell: from here on this context declares for it."""
         _current_scope.set(scope)
         self._remember_scope(scope, kind, title, list(deleted))
@@ -297,7 +305,10 @@ class Session:
             answer = self._declare(message, more, variables)
             if self._connection is connection:
                 self._sent_environment = self._environment_name
-        return StepHandle(self, answer["step"], tuple(answer["notes"]))
+        handle = StepHandle(self, answer["step"], tuple(answer["notes"]))
+        if self.on_declared is not None:
+            self.on_declared(_current_scope.get(), handle)
+        return handle
 
     def _declare(
         self, message: dict[str, Any], more: dict[str, Any], variables: dict[str, str]
@@ -380,7 +391,9 @@ class Session:
                 "give as many tokens as slots, as in '%pool gpu 2 --tokens 0,1'",
             )
         if any("," in word or not word for word in words):
-            raise UsageError("SNB-117", "A token is empty or has a comma in it.", "", "separate tokens by commas")
+            raise UsageError(
+                "SNB-117", "A token is empty or has a comma in it.", "", "separate tokens by commas"
+            )
         message = {"op": "DefinePool", "name": pool_name(name), "size": slots, "tokens": list(words)}
         return self._scoped(message)
 
@@ -455,6 +468,10 @@ class Session:
         """Return the rows of steps."""
         return list(self._ask("rows", steps=list(steps))["rows"])
 
+    def known_rows(self, steps: Iterable[str]) -> list[dict[str, Any]]:
+        """Return the rows of those steps that the director knows."""
+        return list(self._ask("rows", steps=list(steps), known=True)["rows"])
+
     def why(self, step: str) -> dict[str, Any]:
         """Return why a step ran, runs or waits."""
         return self._ask("why", step=step)
@@ -507,9 +524,7 @@ class Session:
             self._ask("rows", steps=[])
             return self._wait(steps, timeout, scope)
 
-    def wait(
-        self, steps: Iterable[str] | None = None, timeout: float | None = None
-    ) -> dict[str, Any]:
+    def wait(self, steps: Iterable[str] | None = None, timeout: float | None = None) -> dict[str, Any]:
         """Wait in this thread, and return the report; see `check` for raising."""
         return self.begin_wait(steps, timeout).result()
 
@@ -529,13 +544,12 @@ def check(report: Mapping[str, Any]) -> None:
     failed, stuck = report["failed"], report["stuck"]
     if not failed and not stuck:
         return
-    words = []
+    said = []
     if failed:
-        words.append(f"{len(failed)} step{'s' if len(failed) > 1 else ''} did not succeed")
+        said.append(f"{counted(len(failed), 'step')} did not succeed")
     if stuck:
-        number = sum(row["number"] for row in stuck)
-        words.append(f"{number} step{'s' if number > 1 else ''} cannot run")
-    raise StepsFailed(" and ".join(words) + ".", report=dict(report))
+        said.append(f"{counted(sum(row['number'] for row in stuck), 'step')} cannot run")
+    raise StepsFailed(" and ".join(said) + ".", failures.text(report), report=dict(report))
 
 
 def _flat(value: Any) -> list[str]:

@@ -48,6 +48,10 @@ class StepUpError(Exception):
             lines.append(f"  fix: {self.fix}")
         return "\n".join(lines)
 
+    def _render_traceback_(self) -> list[str]:
+        """Let IPython show the block instead of our traceback."""
+        return [f"{type(self).__name__}: {line}" if i == 0 else line for i, line in enumerate(str(self).splitlines())]
+
     def to_json(self) -> dict[str, Any]:
         """Return the form in which the error travels from the director to a client."""
         return {
@@ -80,9 +84,14 @@ class StepsFailed(StepUpError):
         super().__init__("SNB-601", what, why, fix)
         self.report = report or {}
 
+    def __str__(self) -> str:
+        return f"{self.what} ({self.code})\n{self.why}" if self.why else f"{self.what} ({self.code})"
+
 
 class InternalError(StepUpError):
-    """A mistake of ours."""
+    """A mistake of ours: where it comes from matters, so that it is shown with its traceback."""
+
+    _render_traceback_ = None  # type: ignore[assignment]
 
     def __init__(self, what: str, why: str = "") -> None:
         super().__init__("SNB-900", what, why, "please report it, with this text and the cell that led to it")

@@ -18,15 +18,17 @@ from enum import Enum
 from functools import partial
 
 from stepup_nb.core.messages import JobEnded
-from stepup_nb.director import processes
-from stepup_nb.director.executor import CannotStart, Reporter, Stream, Tail
+from stepup_nb.director import processes, spawn
+from stepup_nb.director.executor import CannotStart, Executor, Reporter, Stream, Tail
 from stepup_nb.director.output import CHUNK, TAIL, LogFolder, Output, decode, log_name, stored_order
 from stepup_nb.director.reactor import Reactor, Timer
 
-_LINGER = 0.25
+_LINGER = 0.1
 """Seconds in which what a command leaves behind may end by itself, as the `tee` of `> >(tee log)` does."""
+_BUSY = 2.0
+"""Seconds at most that it gets as long as it is seen at work."""
 _NOTICE = 0.25
-"""Seconds between SIGTERM and SIGKILL for what is left then."""
+"""Seconds between SIGTERM and SIGKILL for what does not."""
 _PATIENCE = 10.0
 """Seconds after the first SIGKILL at which a job is given up: only the system itself holds on for so long."""
 _FIRST_SAMPLE = 0.05
@@ -55,8 +57,8 @@ class _Job:
 
     __slots__ = (
         "cpu",
+        "deadline",
         "ended",
-        "gives_up",
         "id",
         "leftovers",
         "notes",
@@ -80,7 +82,7 @@ class _Job:
         self.timer: Timer | None = None
         """Of its next sample while it runs, of its next move after that."""
         self.pause = 0.0
-        self.gives_up = 0.0
+        self.deadline = 0.0
         self.ended: float | None = None
         self.peak = 0
         self.cpu = 0.0
@@ -101,7 +103,7 @@ class _Stray:
         """The job it belongs to; all that it may belong to where that cannot be told."""
 
 
-class LocalExecutor:
+class LocalExecutor(Executor):
     """The `Executor` of this machine.
 
     Parameters
@@ -152,7 +154,7 @@ class LocalExecutor:
         self._clock = clock
         self._on_output = on_output
         self._owns_process = owns_process
-        self._spawner = processes.Spawner(marker)
+        self._spawner = spawn.Spawner(marker)
         self._nursery = processes.Nursery()
         self._jobs: dict[int, _Job] = {}
         self._strays: dict[int, _Stray] = {}
@@ -191,7 +193,7 @@ class LocalExecutor:
             self._watch(err, partial(self._on_pipe, new, 1))
         except OSError as error:
             self._undo(new)
-            raise CannotStart(*processes.spawn_words(error, argv[0])) from None
+            raise CannotStart(*spawn.spawn_words(error, argv[0])) from None
         new.timer = self._reactor.call_after(_FIRST_SAMPLE, partial(self._sample, new, _FIRST_SAMPLE))
 
     def _pipes(self) -> tuple[int, int, int, int]:
@@ -203,7 +205,7 @@ class LocalExecutor:
         except OSError as error:
             for fd in fds:
                 os.close(fd)
-            raise CannotStart(*processes.spawn_words(error, "")) from None
+            raise CannotStart(*spawn.spawn_words(error, "")) from None
         return fds[0], fds[1], fds[2], fds[3]
 
     def _undo(self, job: _Job) -> None:
@@ -267,7 +269,10 @@ class LocalExecutor:
             self._finish(job)
         elif job.phase is _Phase.RUNNING:
             job.phase = _Phase.LINGERING
-            self._set_timer(job, self._reactor.call_after(_LINGER, partial(self._clear_up, job)))
+            job.deadline = time.monotonic() + _BUSY
+            self._set_timer(
+                job, self._reactor.call_after(_LINGER, partial(self._linger, job, job.output.total))
+            )
 
     def _adopt(self) -> None:
         """Find out which processes have become our children, and whose they are."""
@@ -299,7 +304,10 @@ class LocalExecutor:
             number = int(word) if word.isdigit() else -1
         if number is not None:
             return {self._jobs[number]} if number in self._jobs else set()
-        return set(self._jobs.values()) if self._owns_process else None
+        if not self._owns_process or os.getsid(pid) == os.getsid(0):
+            # Not a job's: each has a session of its own, and no process comes back from there into ours.
+            return None
+        return set(self._jobs.values())
 
     def _own(self, job: _Job) -> list[_Stray]:
         return [stray for stray in self._strays.values() if stray.owners == {job}]
@@ -331,8 +339,15 @@ class LocalExecutor:
             return
         self._terminate(found, self.grace)
 
-    def _clear_up(self, job: _Job) -> None:
-        """End what a command left behind."""
+    def _linger(self, job: _Job, total: int) -> None:
+        """Leave what a command left behind alone while it is at work, or end it."""
+        looks = map(processes.look, self._members(job))
+        is_busy = job.output.total > total or any(look.state in "RD" for look in looks if look is not None)
+        if is_busy and time.monotonic() < job.deadline:
+            self._set_timer(
+                job, self._reactor.call_after(_LINGER, partial(self._linger, job, job.output.total))
+            )
+            return
         job.leftovers = self._names(job)
         self._terminate(job, _NOTICE)
 
@@ -354,10 +369,10 @@ class LocalExecutor:
                 job.notes.append(f"killed, because it did not end on SIGTERM: {names}")
             job.phase = _Phase.KILLING
             job.pause = 0.01
-            job.gives_up = now + _PATIENCE
+            job.deadline = now + _PATIENCE
         self._adopt()
         self._signal(job, signal.SIGKILL)
-        if now < job.gives_up:
+        if now < job.deadline:
             self._set_timer(job, self._reactor.call_after(job.pause, partial(self._kill, job)))
             job.pause = min(2 * job.pause, 1.0)
         else:
@@ -535,7 +550,7 @@ class LocalExecutor:
                 self._logs.read(log_name(job, "stdout"), -TAIL, TAIL),
                 self._logs.read(log_name(job, "stderr"), -TAIL, TAIL),
             )
-        return Tail(decode(kept[0]), decode(kept[1]))
+        return Tail(decode(kept[0], live is None), decode(kept[1], live is None))
 
     def read_log(self, job: int, stream: Stream, offset: int, limit: int) -> bytes:
         """Return a piece of a log; see `Executor.read_log`."""

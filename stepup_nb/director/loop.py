@@ -397,7 +397,11 @@ class Director:
         return self.scheduler.graph.find(str(request["step"]))
 
     def _rows(self, client: Client, request: Request) -> dict[str, Any]:
-        steps = [self.scheduler.graph.find(str(key)) for key in request["steps"]]
+        graph = self.scheduler.graph
+        if request.get("known"):
+            steps = [step for key in request["steps"] if (step := graph.steps.get(str(key))) is not None]
+        else:
+            steps = [graph.find(str(key)) for key in request["steps"]]
         return {"rows": [self._complete(view.step_row(self.scheduler, step)) for step in steps]}
 
     def _log(self, client: Client, request: Request) -> dict[str, Any]:
@@ -478,9 +482,7 @@ class Director:
         for ended in decision.ended:
             self._answer_asked(
                 ended.token,
-                lambda asked, how=ended.how: view.wait_report(  # type: ignore[misc]
-                    self.scheduler, asked.steps, asked.scope, how
-                ),
+                lambda asked, how=ended.how: self._wait_report(asked, how),  # type: ignore[misc]
             )
         for removed in decision.removed:
             self._answer_asked(removed.token, lambda asked, report=removed: _removed_row(report))  # type: ignore[misc]
@@ -494,6 +496,12 @@ class Director:
         news.lines += [self._line(line) for line in decision.lines]
         news.has_settings = news.has_settings or decision.settings
         self._tell_soon()
+
+    def _wait_report(self, asked: _Asked, how: str) -> dict[str, Any]:
+        report = view.wait_report(self.scheduler, asked.steps, asked.scope, how)
+        for row in report["failed"]:
+            self._complete(row)
+        return report
 
     def _line(self, line: LogLine) -> dict[str, Any]:
         step = self.scheduler.graph.steps.get(line.step)

@@ -6,6 +6,7 @@ to show is for whoever shows it.
 
 from __future__ import annotations
 
+import codecs
 import errno
 import fcntl
 import os
@@ -40,12 +41,20 @@ def log_cap(environment: Mapping[str, str]) -> int:
     return int(value) if value.isascii() and value.isdigit() else CAP
 
 
-def decode(tail: bytes) -> str:
-    """Return the text of the end of a stream; a character that the cut went through is left out."""
+def decode(tail: bytes, is_final: bool) -> str:
+    """Return the text of the end of a stream, without a character that is not all there.
+
+    Parameters
+    ----------
+    tail
+        Its last bytes.
+    is_final
+        False while the rest of a character that they end in can still come.
+    """
     start = 0
     while start < min(3, len(tail)) and tail[start] & 0xC0 == 0x80:
         start += 1
-    return tail[start:].decode("utf-8", "replace")
+    return codecs.getincrementaldecoder("utf-8")("replace").decode(tail[start:], is_final)
 
 
 class LogFolder:
@@ -172,10 +181,14 @@ class Pipe:
             if self.total > self._folder.cap and not self.problem:
                 self._store_end()
             try:
+                is_gone = os.fstat(self._log).st_nlink == 0
                 os.close(self._log)
             except OSError as error:
                 # Some file systems say only here that there was no room.
                 self._fail(error)
+            else:
+                if is_gone:
+                    self.problem = self.problem or "its log was deleted"
             self._log = -1
 
     def _take(self, piece: memoryview) -> None:
@@ -237,6 +250,11 @@ class Output:
         """What the user is to know about the logs."""
         problems = {pipe.problem: None for pipe in self.pipes if pipe.problem}
         return tuple(f"output not stored: {problem}" for problem in problems)
+
+    @property
+    def total(self) -> int:
+        """Bytes that arrived."""
+        return self.pipes[0].total + self.pipes[1].total
 
     @property
     def tails(self) -> tuple[bytes, bytes]:

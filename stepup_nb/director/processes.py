@@ -7,25 +7,19 @@ it may be signalled by number. Every other one is held by a pidfd first and look
 from __future__ import annotations
 
 import ctypes
-import errno
 import os
-import resource
 import selectors
 import signal
-import threading
 import time
-import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from stepup_nb.director.executor import CannotStart
 from stepup_nb.director.reactor import Reactor
 
 RUN_VARIABLE = "STEPUP_NB_RUN"
 JOB_VARIABLE = "STEPUP_NB_JOB"
 
 _PR_SET_CHILD_SUBREAPER = 36
-_CLONE_FS = 0x200
 _libc = ctypes.CDLL(None, use_errno=True)
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -36,12 +30,6 @@ _OOM_COUNTERS = (
     "/sys/fs/cgroup/memory/memory.oom_control",
     "/proc/vmstat",
 )
-
-_CATCHABLE = [s for s in signal.valid_signals() if s not in (signal.SIGKILL, signal.SIGSTOP)]
-
-# Linux keeps this limit (on file locks, RLIMIT_LOCKS) for each process and has not used it since 2.4.25. That
-# makes it the one mark that a whole tree inherits and that neither `env -i` nor `setsid` takes off.
-_MARK_LIMIT = 10
 
 
 class Look(NamedTuple):
@@ -200,76 +188,6 @@ class Nursery:
         os.close(self._fd)
 
 
-class Spawner:
-    """Starts processes in sessions of their own, with nothing inherited but what is given.
-
-    Parameters
-    ----------
-    run
-        The marker of the run; see `run_marker`. Belongs, as all of this, to the thread that starts.
-    """
-
-    def __init__(self, run: str) -> None:
-        self._null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
-        self._home = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        self._run = zlib.crc32(run.encode()) >> 1 << 32
-        self._limit = resource.getrlimit(_MARK_LIMIT)
-        if threading.current_thread() is not threading.main_thread():
-            # A current directory of this thread's own. Where it is refused (some containers), the others see
-            # ours change for some 100 µs; that concerns tests and debugging only.
-            _libc.unshare(_CLONE_FS)
-
-    def start(
-        self, argv: Sequence[str], cwd: str, env: Mapping[str, str], job: int, stdout: int, stderr: int
-    ) -> int:
-        """Start a command and return its process number; raise `CannotStart`."""
-        try:
-            os.chdir(cwd)
-        except (OSError, ValueError) as error:
-            raise CannotStart(*_cwd_words(error, cwd)) from None
-        try:
-            program = argv[0] if "/" in argv[0] else _find(argv[0], env.get("PATH", os.defpath))
-            self._mark(self._run | job & 0xFFFFFFFF)
-            return os.posix_spawn(
-                program,
-                list(argv),
-                env,
-                file_actions=[
-                    (os.POSIX_SPAWN_DUP2, self._null, 0),
-                    (os.POSIX_SPAWN_DUP2, stdout, 1),
-                    (os.POSIX_SPAWN_DUP2, stderr, 2),
-                ],
-                setsid=True,
-                setsigmask=(),
-                setsigdef=_CATCHABLE,
-            )
-        except (OSError, ValueError) as error:
-            raise CannotStart(*spawn_words(error, argv[0])) from None
-        finally:
-            self._mark(self._limit[0])
-            os.fchdir(self._home)
-
-    def job_of(self, pid: int) -> int | None:
-        """Return the job of this run that an unreaped child descends from; None where the mark is missing."""
-        try:
-            mark = resource.prlimit(pid, _MARK_LIMIT)[0]
-        except OSError:
-            return None
-        return mark & 0xFFFFFFFF if mark >> 32 << 32 == self._run and mark >= 0 else None
-
-    def close(self) -> None:
-        """Give back the descriptors."""
-        os.close(self._null)
-        os.close(self._home)
-
-    def _mark(self, soft: int) -> None:
-        try:
-            resource.setrlimit(_MARK_LIMIT, (soft, self._limit[1]))
-        except (OSError, ValueError):
-            # A lower hard limit: orphans are told apart by their environment then.
-            pass
-
-
 def run_marker(database: str) -> str:
     """Return what marks the processes of a run of this process: ``<database>.<its number>-<its birth>``.
 
@@ -391,23 +309,6 @@ def watch_parent(reactor: Reactor, call: Callable[[], None], parent: int) -> Non
         end()
 
 
-def _find(name: str, path: str) -> str:
-    for folder in path.split(":"):
-        candidate = os.path.join(folder or ".", name)
-        if os.access(candidate, os.X_OK) and not os.path.isdir(candidate):
-            return candidate
-    raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
-
-
-_TRANSIENT = {
-    errno.EAGAIN: "the system refused a new process (a limit on their number?)",
-    errno.ENOMEM: "there is no memory for a new process",
-    errno.EMFILE: "too many files are open",
-    errno.ENFILE: "too many files are open on this machine",
-    errno.ETXTBSY: "its program is being written by another process",
-}
-
-
 def oom_kills() -> int:
     """Return how many processes the system has killed here, so far, because memory ran out."""
     for path in _OOM_COUNTERS:
@@ -421,43 +322,3 @@ def oom_kills() -> int:
             if key == b"oom_kill":
                 return int(number)
     return 0
-
-
-def is_transient(error: Exception) -> bool:
-    """Whether the machine may have room later."""
-    return isinstance(error, OSError) and error.errno in _TRANSIENT
-
-
-def _cwd_words(error: Exception, cwd: str) -> tuple[str, bool]:
-    number = error.errno if isinstance(error, OSError) else None
-    if number == errno.ENOENT:
-        return f"its directory '{cwd}' is not there; create it, or give another --workdir", False
-    if number == errno.ENOTDIR:
-        return f"'{cwd}' is not a directory; give another --workdir", False
-    if number == errno.EACCES:
-        return f"its directory '{cwd}' may not be entered: permission denied", False
-    return f"its directory '{cwd}' cannot be used: {_plain(error)}", is_transient(error)
-
-
-def spawn_words(error: Exception, program: str) -> tuple[str, bool]:
-    """Return why a command could not be started, and whether that may pass."""
-    number = error.errno if isinstance(error, OSError) else None
-    if number in _TRANSIENT:
-        return f"{_TRANSIENT[number]}: {_plain(error)}", True
-    if number == errno.ENOENT:
-        if "/" in program and os.path.lexists(program):
-            return f"the interpreter that the first line of '{program}' names is not there", False
-        return f"there is no command '{program}'; check its spelling and the PATH", False
-    if number == errno.EACCES:
-        return f"'{program}' may not be executed: permission denied; try chmod +x", False
-    if number == errno.ENOTDIR:
-        return f"there is no command '{program}': a part of its path is not a directory", False
-    if number == errno.ENOEXEC:
-        return f"'{program}' is neither a program nor a script with a first line like #!/bin/sh", False
-    if number == errno.E2BIG:
-        return "its command line or its environment is too long; pass long lists by a file", False
-    return f"'{program}' cannot be started: {_plain(error)}", False
-
-
-def _plain(error: Exception) -> str:
-    return (error.strerror if isinstance(error, OSError) else None) or str(error)

@@ -55,17 +55,23 @@ def _m1_first_tables(db: sqlite3.Connection) -> None:
             id INTEGER PRIMARY KEY, -- name.id of its key
             seq INTEGER NOT NULL, -- order of declaration
             number INTEGER NOT NULL CHECK (number >= 1), -- which occurrence of its base
-            state TEXT NOT NULL CHECK (state IN ('PENDING', 'SUCCEEDED', 'FAILED', 'CANCELLED')),
             is_retired INTEGER NOT NULL CHECK (is_retired IN (0, 1)),
-            reason BLOB NOT NULL, -- why it ended in this state, for people
             scope_id BLOB, -- who declared it last
             scope_kind TEXT CHECK (scope_kind IN ('cell', 'run', 'session')),
             cell BLOB NOT NULL, -- that scope's title
-            last_job INTEGER, -- job.id; the job may be pruned
             spec TEXT NOT NULL, -- JSON
+            CHECK ((scope_id IS NULL) = (scope_kind IS NULL))
+        ) STRICT
+    """)
+    # Apart from the steps, so that a result is appended where others were, and makes no row grow.
+    db.execute("""
+        CREATE TABLE result (
+            step INTEGER PRIMARY KEY, -- step.id; a step without a row never ended
+            state TEXT NOT NULL CHECK (state IN ('PENDING', 'SUCCEEDED', 'FAILED', 'CANCELLED')),
+            reason BLOB NOT NULL, -- why it ended in this state, for people
+            last_job INTEGER, -- job.id
             record TEXT, -- JSON; NULL while no success holds
             seal BLOB CHECK (length(seal) = 16), -- keyed hash of key, spec and record: who wrote it
-            CHECK ((scope_id IS NULL) = (scope_kind IS NULL)),
             CHECK ((record IS NULL) = (seal IS NULL))
         ) STRICT
     """)
@@ -93,6 +99,7 @@ def _m1_first_tables(db: sqlite3.Connection) -> None:
         ) STRICT, WITHOUT ROWID
     """)
     # A job without an outcome runs; after the end of its session it was interrupted. No other table says so.
+    # No index by step: every result would pay for a question that people ask now and then.
     db.execute("""
         CREATE TABLE job (
             id INTEGER PRIMARY KEY,
@@ -114,7 +121,6 @@ def _m1_first_tables(db: sqlite3.Connection) -> None:
             notes TEXT NOT NULL -- JSON
         ) STRICT
     """)
-    db.execute("CREATE INDEX job_step ON job (step)")
     # Apart from the jobs, so that the history is read without them.
     db.execute("""
         CREATE TABLE tail (

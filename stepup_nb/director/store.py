@@ -6,8 +6,6 @@ Knows the nouns and their rows; decides nothing. One thread at a time may use a 
 from __future__ import annotations
 
 import gc
-import hashlib
-import hmac
 import json
 import os
 import secrets
@@ -15,7 +13,9 @@ import sqlite3
 import stat
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, lru_cache
+from hashlib import blake2b
+from hmac import compare_digest
 from typing import Any, NamedTuple
 
 from stepup_nb import __version__
@@ -40,6 +40,22 @@ _LOG_PAGES = 4000
 
 _encode = json.JSONEncoder(separators=(",", ":")).encode
 # ASCII only: names with surrogates pass through JSON unharmed.
+
+_scan = json.JSONDecoder().raw_decode
+
+
+def _decode(text: str) -> Any:
+    # What json.loads does about blanks around the text takes longer than a short text itself.
+    value, end = _scan(text)
+    if end != len(text):
+        raise ValueError("more than one value")
+    return value
+
+
+@lru_cache(maxsize=1024)
+def _slots_words(slots: tuple[tuple[str, Any], ...]) -> str:
+    return _encode(dict(slots))
+
 
 _UNREADABLE = (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, RecursionError)
 """What the decoders raise where a row is not what we wrote."""
@@ -71,25 +87,19 @@ class _Row(NamedTuple):
 
     id: int
     spec: StepSpec
-    spec_seal: bytes
+    text: str
+    """The spec as it is stored."""
+    declared: tuple[Any, ...]
+    ended: tuple[Any, ...]
     record: Record | _Disbelieved | None
-    plain: tuple[Any, ...]
 
 
 class _Disbelieved:
     """Stands for a stored record that somebody else made."""
 
 
-_STORED = {
-    StepState.PENDING: "PENDING",
-    StepState.CHECKING: "PENDING",
-    StepState.QUEUED: "PENDING",
-    StepState.RUNNING: "PENDING",
-    StepState.SUCCEEDED: "SUCCEEDED",
-    StepState.FAILED: "FAILED",
-    StepState.CANCELLED: "CANCELLED",
-}
-"""What is worth a write: after a restart, all that was on its way begins anew."""
+_NEVER_ENDED = ("PENDING", "", None)
+"""State, reason and job of a step that has no row of results."""
 
 _Work = dict[str, list[tuple[Any, ...]]]
 """Rows by the statement that takes them."""
@@ -119,7 +129,7 @@ class Store:
         self._mark = (0, 0)
         self._run = secrets.token_hex(8)
         self._key = b""
-        self._database = b""
+        self._database = ""
         self._loaded: Loaded | None = None
         self._interrupted: tuple[int, ...] = ()
         # What is in the tables, so that only what changed is written.
@@ -235,13 +245,13 @@ class Store:
         """Take over what an earlier session left: its running jobs were interrupted."""
         db = self._db
         self._settings = dict(db.execute("SELECT name, value FROM setting"))
-        before = {name: json.loads(value) for name, value in self._settings.items()}
+        before = {name: _decode(value) for name, value in self._settings.items()}
         home = [_boot(), *self._mark]
         work: _Work = {}
         after: _After = []
         now = {"database": before.get("database") or secrets.token_hex(16), "run": self._run, "home": home}
         self._write_settings(work, after, now | {"hash": HASH, "release": __version__})
-        self._database = str(now["database"]).encode()
+        self._database = str(now["database"])
         if before.get("run") is not None:
             # The last session did not end in order. What ran has no result, also not the one before.
             jobs = db.execute("SELECT id, step FROM job WHERE outcome IS NULL ORDER BY id").fetchall()
@@ -324,8 +334,9 @@ class Store:
         db = self._db
         try:
             db.execute("BEGIN")
-            names = [(number, to_blob(key)) for key, number in self._unwritten.items()]
-            db.executemany("INSERT INTO name (id, key) VALUES (?, ?)", names)
+            if self._unwritten:
+                names = [(number, to_blob(key)) for key, number in self._unwritten.items()]
+                db.executemany("INSERT INTO name (id, key) VALUES (?, ?)", names)
             for statement, rows in work.items():
                 db.executemany(statement, rows)
             db.execute("COMMIT")
@@ -359,61 +370,65 @@ class Store:
 
     def _write_step(self, work: _Work, after: _After, key: str, step: Step) -> None:
         row = self._rows.get(key)
-        spec = step.spec
-        is_new = row is None or (row.spec is not spec and row.spec != spec)
-        if step.state is StepState.RUNNING and not is_new:
-            return  # its job without an outcome says so
-        state = _STORED[step.state]
-        last = step.job or step.last
-        scope = step.scope
+        spec, scope, state = step.spec, step.scope, step.state
         if scope is not None:
-            declared = (scope.id, scope.kind.value, scope.title)
+            declared = (step.seq, step.number, step.is_retired, scope.id, scope.kind.value, scope.title)
+        elif row is not None:
+            declared = (step.seq, step.number, step.is_retired, *row.declared[3:5], step.cell)
         else:
-            declared = (None, None, step.cell) if row is None else row.plain[5:8]
-        plain = (
-            step.seq,
-            step.number,
-            state,
-            step.is_retired,
-            step.reason if step.state in FINISHED else "",
-            *declared,
-            None if last is None else last.id,
-        )
+            declared = (step.seq, step.number, step.is_retired, None, None, step.cell)
         record: Record | _Disbelieved | None = step.record
-        if row is None or is_new:
-            number = self._name(key)
-            text = _encode(spec_to_json(spec))
-            spec_seal = self._seal_spec(key, text)
-            work.setdefault(
-                "INSERT OR REPLACE INTO step (seq, number, state, is_retired, reason, scope_id, scope_kind,"
-                " cell, last_job, record, seal, id, spec) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                [],
-            ).append((*_cells(plain), *self._seal_record(spec_seal, step.record), number, text))
-            after.append((self._rows, key, _Row(number, spec, spec_seal, record, plain)))
-            return
-        if record is None and isinstance(row.record, _Disbelieved) and state == "PENDING":
-            # While it waits the user may yet say that the record is to be trusted.
-            record = row.record
-        if record is not row.record:
-            work.setdefault(
-                "UPDATE step SET seq = ?, number = ?, state = ?, is_retired = ?, reason = ?, scope_id = ?,"
-                " scope_kind = ?, cell = ?, last_job = ?, record = ?, seal = ? WHERE id = ?",
-                [],
-            ).append((*_cells(plain), *self._seal_record(row.spec_seal, step.record), row.id))
-        elif plain != row.plain:
-            work.setdefault(
-                "UPDATE step SET seq = ?, number = ?, state = ?, is_retired = ?, reason = ?, scope_id = ?,"
-                " scope_kind = ?, cell = ?, last_job = ? WHERE id = ?",
-                [],
-            ).append((*_cells(plain), row.id))
+        ended: tuple[Any, ...]
+        if row is None:
+            row = _Row(self._name(key), spec, "", (), _NEVER_ENDED, None)
+        if state in FINISHED:
+            last = step.last
+            ended = (state.value, step.reason, None if last is None else last.id)
+        elif state is StepState.RUNNING or record is row.record:
+            # That it runs, its job says. That it is looked at again changes nothing that is worth a write:
+            # after a restart it will be looked at again.
+            ended, record = row.ended, row.record
+        elif record is None and isinstance(row.record, _Disbelieved):
+            # As long as it only waits, the user may yet say that the record is to be trusted.
+            ended, record = row.ended, row.record
         else:
+            ended = ("PENDING", "", row.ended[2])
+        is_new = not row.text or (row.spec is not spec and row.spec != spec)
+        if is_new or declared != row.declared:
+            text = _encode(spec_to_json(spec)) if is_new else row.text
+            seq, number, is_retired, scope_id, kind, cell = declared
+            scope_id = None if scope_id is None else to_blob(scope_id)
+            work.setdefault(
+                "INSERT OR REPLACE INTO step (id, seq, number, is_retired, scope_id, scope_kind, cell, spec)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                [],
+            ).append((row.id, seq, number, int(is_retired), scope_id, kind, to_blob(cell), text))
+        else:
+            text = row.text
+        if record is not row.record or (is_new and isinstance(record, Record)):
+            is_sealed = isinstance(record, Record)
+            words = _encode(record.to_json()) if isinstance(record, Record) else None
+            seal = None if words is None else self._seal(key, text, words)
+            work.setdefault(
+                "INSERT OR REPLACE INTO result (step, state, reason, last_job, record, seal)"
+                " VALUES (?, ?, ?, ?, ?, ?)",
+                [],
+            ).append((row.id, ended[0], to_blob(ended[1]), ended[2], words, seal))
+        elif ended != row.ended:
+            work.setdefault(
+                "INSERT INTO result (step, state, reason, last_job) VALUES (?, ?, ?, ?) ON CONFLICT (step)"
+                " DO UPDATE SET state = excluded.state, reason = excluded.reason, last_job = excluded.last_job",
+                [],
+            ).append((row.id, ended[0], to_blob(ended[1]), ended[2]))
+        elif text is row.text and declared == row.declared:
             return
-        after.append((self._rows, key, _Row(row.id, spec, row.spec_seal, record, plain)))
+        after.append((self._rows, key, _Row(row.id, spec, text, declared, ended, record)))
 
     def _forget(self, work: _Work, after: _After, key: str) -> None:
         row = self._rows.get(key)
         if row is not None:
             work.setdefault("DELETE FROM step WHERE id = ?", []).append((row.id,))
+            work.setdefault("DELETE FROM result WHERE step = ?", []).append((row.id,))
             # What it printed is forgotten with it; that it ran stays in the history.
             work.setdefault("DELETE FROM tail WHERE job IN (SELECT id FROM job WHERE step = ?)", []).append(
                 (row.id,)
@@ -487,8 +502,8 @@ class Store:
                     job.id,
                     number,
                     self._run,
-                    _encode(job.pool),
-                    _encode(job.slots),
+                    _slots_words(tuple(job.pool.items())),
+                    _slots_words(tuple(job.slots.items())),
                     job.worker,
                     job.queued,
                     *ending,
@@ -512,19 +527,12 @@ class Store:
             self._next_name += 1
         return number
 
-    def _seal_spec(self, key: str, spec: str) -> bytes:
-        blob = to_blob(key)
-        words = b"%s %d %s%s" % (self._database, len(blob), blob, spec.encode())
-        return hashlib.blake2b(words, digest_size=16, key=self._key).digest()
-
-    def _seal_record(self, spec_seal: bytes, record: Record | None) -> tuple[str | None, bytes | None]:
-        if record is None:
-            return None, None
-        words = _encode(record.to_json())
-        return words, self._seal(spec_seal, words)
-
-    def _seal(self, spec_seal: bytes, record: str) -> bytes:
-        return hashlib.blake2b(spec_seal + record.encode(), digest_size=16, key=self._key).digest()
+    def _seal(self, key: str, spec: str, record: str) -> bytes:
+        """Return the keyed hash that only this user can make of what a step is and of what it made."""
+        words = f"{self._database} {len(key)} {len(spec)} {key}{spec}{record}".encode(
+            "utf-8", "surrogatepass"
+        )
+        return blake2b(words, digest_size=16, key=self._key).digest()
 
     # --- reading -----------------------------------------------------------------------------------
 
@@ -545,32 +553,25 @@ class Store:
     def _load(self) -> Loaded:
         db = self._db
         restored = Restored()
-        strangers = []
         self._names, self._rows, self._files, self._pools = {}, {}, {}, {}
-        lasts = {
-            row[0]: row
-            for row in db.execute(
-                f"SELECT {_JOB} FROM job WHERE id IN (SELECT last_job FROM step WHERE last_job IS NOT NULL)"
-            )
-        }
         for number, blob in db.execute("SELECT id, key FROM name"):
             self._names[from_blob(blob)] = number
         keys = {number: key for key, number in self._names.items()}
         self._next_name = max(keys, default=0) + 1
+        lasts = {
+            row[0]: _job(row, keys)
+            for row in db.execute(f"SELECT {_JOB} FROM job WHERE id IN (SELECT last_job FROM result)")
+        }
         for row in db.execute(
-            "SELECT id, seq, number, state, is_retired, reason, scope_id, scope_kind, cell, last_job,"
-            " spec, record, seal FROM step ORDER BY seq"
+            "SELECT id, seq, number, is_retired, scope_id, scope_kind, cell, spec, state, reason, last_job, record,"
+            " seal FROM step LEFT JOIN result ON result.step = step.id"
         ):
-            key = keys[row[0]]
-            step, record = self._step(key, row)
-            if isinstance(record, _Disbelieved):
-                strangers.append(key)
-            last = lasts.get(row[9])
-            if last is not None:
-                step.last = _job(last, key)
-            if row[7] == "cell":
-                restored.scopes[key] = from_blob(row[6])
+            step = self._step(keys[row[0]], row, lasts)
+            scope, kind = self._rows[step.key].declared[3:5]
+            if kind == "cell":
+                restored.scopes[step.key] = scope
             restored.steps.append(step)
+        restored.steps.sort(key=attrgetter("seq"))
         for number, blob, digest, size, mode, inode, mtime, ctime, looked in db.execute(
             "SELECT id, path, digest, size, mode, inode, mtime_ns, ctime_ns, looked_ns FROM file ORDER BY id"
         ):
@@ -580,49 +581,32 @@ class Store:
             self._next_file = number + 1
             restored.files.append(File(path, look=look))
         for name, limit, tokens, blob in db.execute("SELECT name, size, tokens, scope FROM pool"):
-            pool = Pool(name, limit, True, tuple(_texts(json.loads(tokens))), scope=from_blob(blob))
+            pool = Pool(name, limit, True, _texts(tokens), scope=from_blob(blob))
             restored.pools.append(pool)
             self._pools[name] = (pool.size, pool.tokens, pool.scope)
-        settings = {name: json.loads(value) for name, value in self._settings.items()}
+        settings = {name: _decode(value) for name, value in self._settings.items()}
         workers = settings.get("workers")
         restored.workers = workers if isinstance(workers, int) and workers > 0 else None
         restored.next_job = (db.execute("SELECT max(id) FROM job").fetchone()[0] or 0) + 1
-        interrupted = tuple(keys[number] for number in self._interrupted)
-        return Loaded(restored, settings, tuple(strangers), interrupted)
+        strangers = [key for key, row in self._rows.items() if isinstance(row.record, _Disbelieved)]
+        interrupted = [keys[number] for number in self._interrupted]
+        return Loaded(restored, settings, tuple(strangers), tuple(interrupted))
 
-    def _step(self, key: str, row: tuple[Any, ...]) -> tuple[Step, Record | _Disbelieved | None]:
-        number, seq, occurrence, state, is_retired, reason, *_, cell, _, text, words, seal = row
-        spec = spec_from_json(json.loads(text))
-        spec_seal = self._seal_spec(key, text)
+    def _step(self, key: str, row: tuple[Any, ...], lasts: dict[int, Job]) -> Step:
+        number, seq, occurrence, is_retired, scope, kind, cell, text, state, reason, last, words, seal = row
+        spec = spec_from_json(_decode(text))
         record: Record | _Disbelieved | None = None
         if words is not None:
-            is_ours = hmac.compare_digest(self._seal(spec_seal, words), seal)
-            record = Record.from_json(json.loads(words)) if is_ours else _Disbelieved()
-        step = Step(
-            key,
-            spec,
-            seq,
-            occurrence,
-            cell=from_blob(cell),
-            is_retired=is_retired == 1,
-            state=StepState.PENDING if isinstance(record, _Disbelieved) else StepState(state),
-            reason=from_blob(reason),
-            record=record if isinstance(record, Record) else None,
-        )
-        scope = None if row[6] is None else from_blob(row[6])
-        plain = (
-            seq,
-            occurrence,
-            step.state.value,
-            step.is_retired,
-            step.reason,
-            scope,
-            row[7],
-            step.cell,
-            row[9],
-        )
-        self._rows[key] = _Row(number, spec, spec_seal, record, plain)
-        return step, record
+            is_ours = compare_digest(self._seal(key, text, words), seal)
+            record = Record.from_json(_decode(words)) if is_ours else _Disbelieved()
+        scope = None if scope is None else from_blob(scope)
+        declared = (seq, occurrence, is_retired == 1, scope, kind, from_blob(cell))
+        ended = _NEVER_ENDED if state is None else (state, from_blob(reason), last)
+        self._rows[key] = _Row(number, spec, text, declared, ended, record)
+        step = Step(key, spec, seq, occurrence, cell=declared[5], is_retired=declared[2], last=lasts.get(last))
+        if not isinstance(record, _Disbelieved):
+            step.state, step.reason, step.record = StepState(ended[0]), ended[1], record
+        return step
 
     def history(self) -> list[dict[str, Any]]:
         """Return a row per job that ran or still runs, over all sessions, newest last.
@@ -638,17 +622,16 @@ class Store:
         ):
             form = dict(zip(names, row, strict=True))
             form["step"] = from_blob(form["step"])
-            form["pool"], form["slots"] = json.loads(form["pool"]), json.loads(form["slots"])
+            form["pool"], form["slots"] = _decode(form["pool"]), _decode(form["slots"])
             rows.append(form)
         return rows
 
     def jobs_of(self, step: str) -> list[Job]:
         """Return the jobs that the history keeps of a step, by its key, newest last."""
+        number = self._names.get(step)
         return [
-            _job(row, step)
-            for row in self._db.execute(
-                f"SELECT {_JOB} FROM job WHERE step = ? ORDER BY id", (self._names.get(step),)
-            )
+            _job(row, {number: step})
+            for row in self._db.execute(f"SELECT {_JOB} FROM job WHERE step = ? ORDER BY id", (number,))
         ]
 
     def tails(self, jobs: Iterable[int]) -> dict[int, tuple[bytes, bytes]]:
@@ -681,9 +664,9 @@ class Store:
         for key, row in self._rows.items():
             if isinstance(row.record, _Disbelieved):
                 words = self._db.execute("SELECT record FROM step WHERE id = ?", (row.id,)).fetchone()[0]
-                believed[key] = record = Record.from_json(json.loads(words))
+                believed[key] = record = Record.from_json(_decode(words))
                 work.setdefault("UPDATE step SET seal = ? WHERE id = ?", []).append(
-                    (self._seal(row.spec_seal, words), row.id)
+                    (self._seal(key, row.text, words), row.id)
                 )
                 after.append((self._rows, key, row._replace(record=record)))
         if work:
@@ -692,17 +675,18 @@ class Store:
 
     # --- care, when nothing else is to do ------------------------------------------------------------
 
-    def prune(self, kept: int = KEPT_JOBS, steps: int = 500) -> bool:
-        """Drop the oldest jobs of at most so many steps; return whether more steps are to be looked at."""
+    def prune(self, kept: int = KEPT_JOBS) -> bool:
+        """Drop the oldest jobs of steps that have more than so many; return whether another call has more to do.
+
+        To find them costs a look at every job, so it is done when they are many: there may be 5 % more, or 50.
+        """
+        if self._counts is None:
+            self._counts = Counter(step for (step,) in self._db.execute("SELECT step FROM job"))
+        total = self._counts.total()
+        if total > 1000 and 20 * (total - sum(min(kept, count) for count in self._counts.values())) < total:
         numbers = list(self._ran)[:steps]
         work: _Work = {}
-        if numbers:
-            old = "SELECT id FROM job WHERE step = ? ORDER BY id DESC LIMIT -1 OFFSET ?"
-            rows = [(number, kept) for number in numbers]
-            work[f"DELETE FROM tail WHERE job IN ({old})"] = list(rows)
-            work[f"DELETE FROM job WHERE id IN ({old})"] = list(rows)
-            self._commit(work, [(self._ran, number, None) for number in numbers])
-        return bool(self._ran)
+        return False
 
     def checkpoint(self) -> None:
         """Put all that was committed into the one file: copying or moving it then loses nothing.
@@ -733,17 +717,18 @@ class Store:
 
 # --- rows ------------------------------------------------------------------------------------------
 
-_JOB = """id, pool, slots, worker, queued, started, ended, outcome, returncode, why, peak_rss, cpu, leftovers,
-    notes"""
+_JOB = """id, step, pool, slots, worker, queued, started, ended, outcome, returncode, why, peak_rss, cpu,
+    leftovers, notes"""
 
 
-def _job(row: tuple[Any, ...], step: str) -> Job:
-    number, pool, slots, worker, queued, started, ended, outcome, returncode, why, rss, cpu, left, notes = row
+def _job(row: tuple[Any, ...], keys: Mapping[int, str]) -> Job:
+    (number, step, pool, slots, worker, queued, started, ended) = row[:8]
+    (outcome, returncode, why, rss, cpu, left, notes) = row[8:]
     return Job(
         number,
-        step,
-        pool=json.loads(pool),
-        slots={name: tuple(numbers) for name, numbers in json.loads(slots).items()},
+        keys[step],
+        pool=_decode(pool) if pool != "{}" else {},
+        slots={name: tuple(numbers) for name, numbers in _decode(slots).items()} if slots != "{}" else {},
         worker=worker,
         queued=queued,
         started=started,
@@ -753,27 +738,26 @@ def _job(row: tuple[Any, ...], step: str) -> Job:
         why=from_blob(why),
         peak_rss=rss,
         cpu=cpu,
-        leftovers=tuple(_texts(json.loads(left))),
-        notes=tuple(_texts(json.loads(notes))),
+        leftovers=_texts(left),
+        notes=_texts(notes),
     )
 
 
-def _cells(plain: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Return what the table takes of a step's plain part."""
-    seq, number, state, is_retired, reason, scope, kind, cell, last = plain
-    scope = None if scope is None else to_blob(scope)
-    return seq, number, state, int(is_retired), to_blob(reason), scope, kind, to_blob(cell), last
-
-
-def _texts(words: list[Any]) -> list[str]:
-    if not all(isinstance(word, str) for word in words):
+def _texts(text: str) -> tuple[str, ...]:
+    if text == "[]":
+        return ()
+    words = _decode(text)
+    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
         raise ValueError("texts expected")
-    return words
+    return tuple(words)
 
 
 def _fits(look: FileHash) -> bool:
-    """Whether SQLite's integers hold it; a file with other times is simply read again next time."""
-    return all(-(2**63) <= number < 2**63 for number in (look.size, *look.mark[1:], look.looked_ns))
+    """Whether SQLite's integers hold it; a file of another time is simply read again next time."""
+    return -_BIG <= look.mtime_ns < _BIG and -_BIG <= look.ctime_ns < _BIG and look.size < _BIG
+
+
+_BIG = 2**63
 
 
 def to_blob(text: str) -> bytes:
@@ -785,11 +769,10 @@ def to_blob(text: str) -> bytes:
     try:
         blob = text.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
-        pass
-    else:
-        if blob[:1] != b"\0" and (text.isascii() or from_blob(blob) == text):
-            return blob
-    return b"\0" + text.encode("utf-8", "surrogatepass")
+        return b"\0" + text.encode("utf-8", "surrogatepass")
+    if blob[:1] == b"\0" or (len(blob) != len(text) and from_blob(blob) != text):
+        return b"\0" + text.encode("utf-8", "surrogatepass")
+    return blob
 
 
 def from_blob(blob: bytes) -> str:

@@ -18,12 +18,12 @@ from itertools import groupby
 class Color(Enum):
     """The closed palette. Black and white are left out: they are the page's own two colours."""
 
-    RED = "#f04438"
-    GREEN = "#2e9e3f"
-    YELLOW = "#b58900"
-    BLUE = "#3b82f6"
-    MAGENTA = "#c653c6"
-    CYAN = "#0f9fb0"
+    RED = "orangered"
+    GREEN = "forestgreen"
+    YELLOW = "darkgoldenrod"
+    BLUE = "dodgerblue"
+    MAGENTA = "mediumorchid"
+    CYAN = "darkcyan"
 
     GREY = ""
     """Has no hue of its own: the text's colour, faded."""
@@ -33,8 +33,9 @@ class Color(Enum):
         """The inline declaration.
 
         No fixed colour has a contrast of 4.5 on white and on #111 alike. Mixed with the colour that the text
-        has anyway, each hue has it on both, whatever the theme calls its variables; a browser or a sanitiser
-        that does not know the mixture leaves the text in its own colour.
+        has anyway, each hue has it on both, whatever the theme calls its variables; a browser that does not
+        know the mixture leaves the text in its own colour. Hues go by their names in CSS because JupyterLab,
+        in a notebook it does not trust, lets a name pass in such a place but no hexadecimal number.
         """
         if self is Color.GREY:
             return f"opacity:{FADED}"

@@ -148,30 +148,19 @@ class _Look:
 
 
 _LOOKS = {
-    "PENDING": _Look("○", Color.GREY, "pending"),
-    "CHECKING": _Look("◎", Color.CYAN, "checking"),
-    "QUEUED": _Look("◔", Color.YELLOW, "queued"),
-    "RUNNING": _Look("●", Color.BLUE, "running"),
-    "SUCCEEDED": _Look("✓", Color.GREEN, "succeeded"),
-    "SKIP": _Look("≡", Color.GREEN, "skipped"),
     "FAILED": _Look("✗", Color.RED, "failed"),
     "CANCELLED": _Look("⊘", Color.MAGENTA, "cancelled"),
+    "RUNNING": _Look("●", Color.BLUE, "running"),
+    "QUEUED": _Look("◔", Color.YELLOW, "queued"),
+    "CHECKING": _Look("◎", Color.CYAN, "checking"),
+    "PENDING": _Look("○", Color.GREY, "pending"),
+    "SUCCEEDED": _Look("✓", Color.GREEN, "succeeded"),
+    "SKIP": _Look("≡", Color.GREEN, "skipped"),
     "DELETED": _Look("–", Color.GREY, "deleted"),
 }
-"""The order is that of a step's life; the head counts in the opposite one, troubles first."""
+"""By word, in the order in which the head counts them: troubles first."""
 
-_UNKNOWN = _Look("?", Color.GREY, "")
-_HEAD_ORDER = (
-    "FAILED",
-    "CANCELLED",
-    "RUNNING",
-    "QUEUED",
-    "CHECKING",
-    "PENDING",
-    "SUCCEEDED",
-    "SKIP",
-    "DELETED",
-)
+_UNKNOWN = _Look("?", Color.GREY, "in another state")
 
 _NO_NEWS = ("", "never ran", "up to date")
 """Reasons for which a step ran, or did not, that go without saying."""
@@ -211,17 +200,19 @@ class _Detail:
     """Lines of output, in hundredths of those there are by default."""
     columns: int
     """Characters of a line of output."""
+    styled: bool
+    """Whether output has its colours."""
     words: int
     """Columns of a sentence."""
     notes: int
 
 
 _DETAILS = (
-    _Detail(folded=90, lines=100, columns=240, words=300, notes=6),
-    _Detail(folded=50, lines=100, columns=160, words=300, notes=4),
-    _Detail(folded=20, lines=50, columns=160, words=200, notes=2),
+    _Detail(folded=100, lines=100, columns=240, styled=True, words=300, notes=6),
+    _Detail(folded=40, lines=100, columns=160, styled=False, words=300, notes=4),
+    _Detail(folded=20, lines=50, columns=100, styled=False, words=200, notes=2),
     # Fits whatever is in it: at most six bytes a column.
-    _Detail(folded=10, lines=0, columns=0, words=80, notes=1),
+    _Detail(folded=5, lines=0, columns=0, styled=False, words=60, notes=1),
 )
 
 
@@ -252,20 +243,23 @@ def _word(row: Row) -> str:
 def _counts(rows: Iterable[Row]) -> list[tuple[str, int]]:
     """Numbers of steps by word, troubles first."""
     counts = Counter(map(_word, rows))
-    known = [(word, counts[word]) for word in _HEAD_ORDER if counts[word]]
-    others = sum(counts.values()) - sum(number for _, number in known)
-    return known + ([("", others)] if others else [])
+    known = [(word, counts.pop(word)) for word in _LOOKS if word in counts]
+    return known + ([("", others)] if (others := counts.total()) else [])
 
 
-def _noun(word: str) -> str:
-    return _LOOKS[word].noun if word in _LOOKS else "in another state"
+def _look(word: str) -> _Look:
+    return _LOOKS.get(word, _UNKNOWN)
+
+
+def _counted(rows: Iterable[Row]) -> str:
+    return ", ".join(f"{number} {_look(word).noun}" for word, number in _counts(rows))
 
 
 def _step(row: Row, now: float) -> _Step:
     word = _word(row)
     return _Step(
-        word=word if word in _LOOKS else ansi.one_line(word, 12) or "?",
-        look=_LOOKS.get(word, _UNKNOWN),
+        word=word if word in _LOOKS else "".join(filter(str.isalpha, word))[:9] or "UNKNOWN",
+        look=_look(word),
         label=ansi.one_line(
             str(row.get("label") or row.get("name") or row.get("command") or "step").strip(), LABEL
         ),
@@ -359,13 +353,17 @@ def _seconds(value: object) -> float | None:
     return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
 
 
-def _clock(then: float, now: float) -> str:
-    """The local time of day, or the date where it was another day."""
+def _local(seconds: float, form: str) -> str:
     try:
-        day, today = time.localtime(then), time.localtime(now)
+        return time.strftime(form, time.localtime(seconds))
     except (OverflowError, ValueError, OSError):
         return "an unknown time"
-    return time.strftime("%H:%M" if day[:3] == today[:3] else "%Y-%m-%d", day)
+
+
+def _clock(then: float, now: float) -> str:
+    """The local time of day, or the date where it was another day."""
+    day = "%Y-%m-%d"
+    return _local(then, "%H:%M" if _local(then, day) == _local(now, day) else day)
 
 
 def _output(row: Row, word: str) -> list[_Output]:
@@ -381,7 +379,7 @@ def _output(row: Row, word: str) -> list[_Output]:
     for stream, text, left_out, count in streams:
         # A terminal at rest shows no blank lines at its end either.
         hidden, lines = ansi.tail(str(text or "").rstrip("\r\n\t "), count)
-        if lines:
+        if any(lines):
             output.append(_Output(stream, lines, hidden, int(left_out or 0)))
     return output
 
@@ -390,7 +388,10 @@ def _last(output: _Output, detail: _Detail) -> tuple[int, list[list[Span]]]:
     """The lines to be shown, clipped, and how many others of the tail are not."""
     count = math.ceil(len(output.lines) * detail.lines / 100)
     shown = output.lines[len(output.lines) - count :]
-    return output.hidden + len(output.lines) - count, [ansi.clip(line, detail.columns) for line in shown]
+    clipped = [ansi.clip(line, detail.columns) for line in shown]
+    if not detail.styled:
+        clipped = [[Span(ansi.plain(line))] for line in clipped]
+    return output.hidden + len(output.lines) - count, clipped
 
 
 def _rest(step: _Step, detail: _Detail) -> str:
@@ -408,21 +409,21 @@ def _rest(step: _Step, detail: _Detail) -> str:
 
 
 def _title(rows: Sequence[Row]) -> str:
-    return f"{counted(len(rows), 'step')}" if rows else "no steps"
+    return counted(len(rows), "step") if rows else "no steps"
 
 
 def _as_of(now: float) -> str:
-    """Says of when the record is: a saved one is read on another day."""
-    try:
-        return time.strftime("as of %Y-%m-%d %H:%M", time.localtime(now))
-    except (OverflowError, ValueError, OSError):
-        return "as of an unknown time"
+    # A saved record is read on another day.
+    return f"as of {_local(now, '%Y-%m-%d %H:%M')}"
 
 
 def _sentences(sentences: Sequence[str], detail: _Detail) -> list[str]:
     # The first one says why; the others are notes.
     return [ansi.one_line(sentence, detail.words) for sentence in sentences[: 1 + detail.notes]]
 
+
+_INDENT = 13
+"""Columns of glyph and word."""
 
 _ELSEWHERE = "%stepup status lists them all"
 
@@ -490,8 +491,7 @@ def _html(
 
 def _html_head(rows: Sequence[Row], now: float) -> str:
     counts = ", ".join(
-        _tag("span", _LOOKS.get(word, _UNKNOWN).color.css, f"{number} {_noun(word)}")
-        for word, number in _counts(rows)
+        _tag("span", _look(word).color.css, f"{number} {_look(word).noun}") for word, number in _counts(rows)
     )
     title = f"<b>{_title(rows)}</b>{': ' if counts else ''}{counts}"
     as_of = _tag("span", f"margin-left:auto;{_SMALL};{_FAINT}", _as_of(now))
@@ -521,23 +521,25 @@ def _html_below(step: _Step, detail: _Detail) -> str:
 
 
 def _html_folded(folded: list[Row], now: float, detail: _Detail) -> str:
-    counts = ", ".join(f"{number} {_noun(word)}" for word, number in _counts(folded))
-    title = f"{counted(len(folded), 'more step')}: {counts}"
-    parts = [_tag("summary", "cursor:pointer;padding:4px 0", title)]
-    for row in folded[: detail.folded]:
-        step = _step(row, now)
-        parts.append(_html_row(step))
-        if words := _sentences(step.why, detail)[:1]:
-            parts.append(_tag("div", f"{_BELOW};{_SMALL}", _text(words[0], _WRAP)))
+    title = f"{counted(len(folded), 'more step')}: {_counted(folded)}"
+    steps = [_step(row, now) for row in folded[: detail.folded]]
+    lines = "\n".join(
+        _html_line(step, label, detail) for step, label in zip(steps, _column(steps, 60), strict=True)
+    )
+    parts = [_tag("summary", "cursor:pointer;padding:4px 0", title), _tag("pre", f"{_PRE}0", lines)]
     if len(folded) > detail.folded:
         number = counted(len(folded) - detail.folded, "more step")
-        parts.append(_tag("div", f"border-top:{_LINE};padding:3px 0;{_FAINT}", f"and {number}; {_ELSEWHERE}"))
-    return _tag("details", f"border-top:{_LINE}", "\n".join(parts))
+        parts.append(_tag("div", f"{_SMALL};{_FAINT}", f"and {number}; {_ELSEWHERE}"))
+    return _tag("details", f"border-top:{_LINE}", "".join(parts))
+
+
+def _html_line(step: _Step, label: str, detail: _Detail) -> str:
+    word = _tag("span", step.look.color.css, f"{step.look.glyph} {step.word:<{_INDENT - 2}}")
+    told = "; ".join(filter(None, [step.meta, *_sentences(step.why, detail)[:1]]))
+    return word + escape(label) + (_tag("span", _FAINT, f"  {escape(told)}") if told else "")
 
 
 # --- plain text ---------------------------------------------------------------------------------------
-
-_INDENT = 13
 
 
 def _plain(
@@ -548,22 +550,24 @@ def _plain(
     notes: Sequence[str],
     detail: _Detail,
 ) -> str:
-    counts = ", ".join(f"{number} {_noun(word)}" for word, number in _counts(rows))
-    parts = _wrapped(f"{_title(rows)}{': ' if counts else ''}{counts}; {_as_of(now)}", "")
+    parts = _wrapped(f"{_title(rows)}{': ' if rows else ''}{_counted(rows)}; {_as_of(now)}", "")
     metas = [ansi.one_line(step.meta, 44) for step in steps]
     room = COLUMNS - _INDENT - max(map(ansi.width, metas), default=0) - 2
-    labels = [ansi.one_line(step.label, room) for step in steps]
-    column = max(map(ansi.width, labels), default=0)
-    for step, label, meta in zip(steps, labels, metas, strict=True):
-        gap = " " * (column - ansi.width(label) + 2)
-        parts.append(f"{step.look.glyph} {step.word:<{_INDENT - 2}}{label}{gap}{meta}".rstrip())
+    for step, label, meta in zip(steps, _column(steps, room), metas, strict=True):
+        parts.append(f"{step.look.glyph} {step.word:<{_INDENT - 2}}{label}  {meta}".rstrip())
         parts += _plain_below(step, detail)
     if folded:
-        counts = ", ".join(f"{number} {_noun(word)}" for word, number in _counts(folded))
-        parts += _wrapped(f"{counted(len(folded), 'more step')}: {counts}; {_ELSEWHERE}", "")
+        parts += _wrapped(f"{counted(len(folded), 'more step')}: {_counted(folded)}; {_ELSEWHERE}", "")
     for note in notes[: detail.notes]:
         parts += _wrapped(f"note: {ansi.one_line(note, detail.words)}", "")
     return "\n".join(parts)
+
+
+def _column(steps: Sequence[_Step], room: int) -> list[str]:
+    """The labels, cut and filled up to the same number of columns, `room` at most."""
+    labels = [ansi.one_line(step.label, room) for step in steps]
+    widest = max(map(ansi.width, labels), default=0)
+    return [label + " " * (widest - ansi.width(label)) for label in labels]
 
 
 def _plain_below(step: _Step, detail: _Detail) -> list[str]:

@@ -35,6 +35,24 @@ def nap(request):
     return f"600.{os.getpid()}{abs(hash(request.node.name)) % 10**6:06}"
 
 
+class Gate:
+    """What a command waits for with ``read x < gate``."""
+
+    def __init__(self, folder: Path) -> None:
+        os.mkfifo(folder / "gate")
+        self.fd = os.open(folder / "gate", os.O_RDWR | os.O_NONBLOCK)
+
+    def open(self) -> None:
+        os.write(self.fd, b"go\n")
+
+
+@pytest.fixture
+def gate(tmp_path):
+    gate = Gate(tmp_path)
+    yield gate
+    os.close(gate.fd)
+
+
 def python(code: str) -> tuple[str, str, str]:
     return sys.executable, "-c", textwrap.dedent(code)
 
@@ -117,7 +135,9 @@ def test_a_job_starts_with_default_signals_whatever_the_director_ignores(world):
         signal.signal(signal.SIGHUP, old)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGUSR1])
     status = dict(line.split(":\t", 1) for line in world.out(job).decode().splitlines())
-    assert [int(status[name], 16) for name in ("SigBlk", "SigIgn", "SigCgt")] == [0, 0, 0]
+    # Two signals are the C library's own, and it lets nobody change them.
+    others = ~(1 << 31 | 1 << 32)
+    assert [int(status[name], 16) & others for name in ("SigBlk", "SigIgn", "SigCgt")] == [0, 0, 0]
 
 
 def test_a_job_has_a_session_of_its_own(world):
@@ -126,14 +146,13 @@ def test_a_job_has_a_session_of_its_own(world):
     assert pid == group == session
 
 
-def test_a_job_that_closes_its_output_goes_on(world):
-    job = world.start("exec > /dev/null 2>&1; read x < fifo; exit 7")
-    os.mkfifo(world.folder / "fifo")
+def test_a_job_that_closes_its_output_goes_on(world, gate):
+    job = world.start("exec > /dev/null 2>&1; read x < gate; exit 7")
     for _ in range(3):
         world.turn()
     assert not world.ended
-    (world.folder / "fifo").write_text("go\n")
-    assert world.wait(job).returncode in (7, 2)
+    gate.open()
+    assert world.wait(job).returncode == 7
 
 
 # --- what it used --------------------------------------------------------------------------------
@@ -250,7 +269,7 @@ def test_with_any_number_of_descriptors_left_a_job_runs_or_is_refused_for_now(wo
         assert descriptors() == before | ({str(world.logs._fd)} & descriptors())
     assert 0 < len(refusals) < 9
     assert all(refusal.is_transient for refusal in refusals)
-    assert {refusal.words for refusal in refusals} == {"too many files are open: Too many open files"}
+    assert {refusal.words for refusal in refusals} == {"too many files are open"}
 
 
 def test_with_no_room_for_a_process_a_job_is_refused_for_now(world):
@@ -336,13 +355,12 @@ def test_what_ends_by_itself_right_after_the_command_is_no_leftover(world):
     assert world.out(ended.job) == b"hi\nend\n"
 
 
-def test_the_leftovers_of_one_job_are_not_taken_for_those_of_another(world, nap):
-    other = world.start(f"setsid sleep {nap} & read x < fifo")
-    os.mkfifo(world.folder / "fifo")
+def test_the_leftovers_of_one_job_are_not_taken_for_those_of_another(world, gate, nap):
+    other = world.start(f"setsid sleep {nap} & read x < gate")
     world.until(lambda: alive(nap))
     assert world.run("setsid sleep 600.5 & true").leftovers == ("sleep",)
     assert len(alive(nap)) == 1
-    (world.folder / "fifo").write_text("go\n")
+    gate.open()
     assert world.wait(other).leftovers == ("sleep",)
     assert alive(nap) == []
 
@@ -362,24 +380,22 @@ UNMARKED = python(
 """Leaves a process that nothing tells from a stranger's."""
 
 
-def test_what_cannot_be_attributed_dies_with_the_last_job_it_may_belong_to(world, nap):
-    longer = world.start("read x < fifo")
-    os.mkfifo(world.folder / "fifo")
+def test_what_cannot_be_attributed_dies_with_the_last_job_it_may_belong_to(world, gate, nap):
+    longer = world.start("read x < gate")
     assert world.run(*UNMARKED, nap).leftovers == ()
     assert len(alive(nap)) == 1
     later = world.start("sleep 600")
-    (world.folder / "fifo").write_text("go\n")
+    gate.open()
     assert world.wait(longer).leftovers == ("sleep",)
     assert alive(nap) == []
     world.executor.stop(later)
     world.wait(later)
 
 
-def test_orphans_that_end_by_themselves_do_not_stay_as_zombies(world):
-    os.mkfifo(world.folder / "fifo")
-    job = world.start("i=0; while [ $i -lt 20 ]; do (true &); i=$((i+1)); done; echo; read x < fifo")
+def test_orphans_that_end_by_themselves_do_not_stay_as_zombies(world, gate):
+    job = world.start("i=0; while [ $i -lt 20 ]; do (true &); i=$((i+1)); done; echo; read x < gate")
     world.until(lambda: world.outputs and len(processes.children(os.getpid())) == 1)
-    (world.folder / "fifo").write_text("go\n")
+    gate.open()
     assert world.wait(job).leftovers == ()
 
 
@@ -554,10 +570,9 @@ def test_a_job_that_cannot_be_killed_is_reported_and_does_not_keep_us_busy(world
     assert len(world.ended) == 1
 
 
-def test_a_traced_job_is_reported_with_its_own_end(world, nap):
+def test_a_traced_job_is_reported_with_its_own_end(world, gate, nap):
     # As under `strace -p`: its end is the tracer's to see first.
-    job = world.start("read x < fifo; exit 9")
-    os.mkfifo(world.folder / "fifo")
+    job = world.start("read x < gate; exit 9")
     pid = world.executor._jobs[job].pid
     trace = python(
         """
@@ -575,7 +590,7 @@ def test_a_traced_job_is_reported_with_its_own_end(world, nap):
     tracer = subprocess.Popen([*trace, str(pid)], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert tracer.stdout is not None
     said = tracer.stdout.readline()
-    (world.folder / "fifo").write_text("go\n")
+    gate.open()
     if said == b"seized\n":
         world.until(lambda: state_of_leader(world, job) == "Z")
         for _ in range(5):

@@ -1,0 +1,32 @@
+"""The session of this process, if it has one: what `stepup_nb.api` declares to."""
+
+from __future__ import annotations
+
+from stepup_nb.client.session import Session
+from stepup_nb.core.errors import UsageError
+
+_session: Session | None = None
+
+
+def set_session(session: Session | None) -> None:
+    """Make a session the one of this process, or say that there is none any more."""
+    global _session
+    _session = session
+
+
+def session() -> Session:
+    """Return the session.
+
+    Raises
+    ------
+    UsageError
+        SNB-201: nobody loaded the extension.
+    """
+    if _session is None:
+        raise UsageError(
+            "SNB-201",
+            "There is no session in this process.",
+            "steps are declared to the director of a notebook",
+            "run '%load_ext stepup_nb' in the notebook first",
+        )
+    return _session
