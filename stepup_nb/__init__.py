@@ -34,8 +34,8 @@ def unload_ipython_extension(ip: Any) -> None:
 
 def _is_reloading() -> bool:
     # IPython reloads by unloading first, and does not say which of the two it is.
-    frame = sys._getframe(1)
-    while frame is not None and frame.f_back is not None:
+    frame = sys._getframe().f_back
+    while frame is not None:
         if frame.f_code.co_name == "reload_extension":
             return True
         frame = frame.f_back
@@ -52,8 +52,8 @@ def _names(steps: Iterable[StepHandle | str] | StepHandle | str) -> list[str]:
 async def wait(*steps: StepHandle | str, timeout: float | None = None) -> None:
     """Wait for steps, or for all of them: ``await stepup_nb.wait()``.
 
-    Ends when they are finished, or when nothing can move any more. Where nothing can be awaited, in a function or a
-    loop, the magic ``%stepup wait`` or a handle's ``wait()`` do the same.
+    Ends when they are finished, or when nothing can move any more. Where nothing can be awaited, in a
+    function or a loop, the magic ``%stepup wait`` or a handle's ``wait()`` do the same.
 
     Parameters
     ----------
@@ -79,17 +79,18 @@ async def wait(*steps: StepHandle | str, timeout: float | None = None) -> None:
 
 
 def status() -> dict[str, Any]:
-    """Return notebook, pools, counts and steps as plain data; the shape is that of ``%stepup status --json``."""
+    """Return notebook, pools, counts and steps as plain data, as ``%stepup status --json`` shows them."""
     from stepup_nb.client.current import session
+    from stepup_nb.core import public
 
-    return session().status()
+    return public.status(session().status())
 
 
 def history() -> list[dict[str, Any]]:
     """Return a row per job that ran or still runs, over all sessions, newest last.
 
-    Times are seconds since the epoch, ``peak_rss`` is bytes, ``cpu`` processor seconds; ``pool`` maps a pool to the
-    number of slots, ``slots`` to the slot numbers held.
+    Times are seconds since the epoch, ``peak_rss`` is bytes, ``cpu`` processor seconds; ``pool`` maps a pool
+    to the number of slots, ``slots`` to the slot numbers held.
     """
     from stepup_nb.client.current import session
 
@@ -116,3 +117,20 @@ def rerun(*steps: StepHandle | str, failed: bool = False, all: bool = False) -> 
     from stepup_nb.client.current import session
 
     return session().rerun(*_names(steps), failed=failed, all=all)
+
+
+def _finish() -> dict[str, int]:
+    """Wait for all steps and bring all records up to date: the end of a notebook that nobody watches.
+
+    ``stepup-nb execute`` runs this in a last cell of its own, since clients without a browser take updates
+    only while a cell executes. It raises nothing for steps that did not succeed.
+
+    Returns
+    -------
+    dict
+        Numbers of steps: ``failed`` (or cancelled), and ``pending`` (cannot run).
+    """
+    from stepup_nb.notebook.load import loaded
+
+    extension = loaded()
+    return {"failed": 0, "pending": 0} if extension is None else extension.finish()

@@ -1,4 +1,4 @@
-"""What a cell calls: declare pools, steps and static files. Calls may come from any thread, and return at once.
+"""What a cell calls: declare pools, steps and static files. From any thread; calls return at once.
 
 The signatures are StepUp 3.0's, with every option of a step as a keyword besides.
 """
@@ -12,7 +12,7 @@ import shlex
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from stepup_nb.client.current import session
+from stepup_nb.client.current import remark, session
 from stepup_nb.client.handles import StepHandle
 from stepup_nb.core.errors import UsageError
 
@@ -41,7 +41,8 @@ def pool(name: str, size: int | None, *, tokens: Iterable[str] = ()) -> None:
 
     StepUp 3.0: sizes are strictly positive, and a second size is an error.
     """
-    session().pool(name, size, tokens)
+    for note in session().pool(name, size, tokens)["notes"]:
+        remark(note)
 
 
 def step(
@@ -76,8 +77,8 @@ def step(
     block
         Declare it, but do not run it.
     options
-        ``name``, ``resources``, ``after``, ``priority``, ``duration`` (seconds), ``timeout`` (seconds), ``retry``,
-        ``shell``, ``force``.
+        ``name``, ``resources``, ``after``, ``priority``, ``duration`` (seconds), ``timeout`` (seconds),
+        ``retry``, ``shell``, ``force``.
 
     Returns
     -------
@@ -87,8 +88,8 @@ def step(
     Raises
     ------
     UsageError
-        SNB-1xx for an option, SNB-4xx where the graph does not allow it, SNB-501 for more slots than a pool has.
-        Nothing changed then.
+        SNB-1xx for an option, SNB-4xx where the graph does not allow it, SNB-501 for more slots than a pool
+        has. Nothing changed then.
     """
     kind, _, command = action.strip().partition(" ")
     if kind not in ("runsh", "copy"):
@@ -151,11 +152,23 @@ def runsh(
     )
 
 
-def copy(src: str, dst: str, *, optional: bool = False, block: bool = False) -> StepHandle:
-    """Declare a step that copies a file with its mode and times; ``dst`` ending in ``/`` keeps the name."""
-    target = posixpath.join(dst, posixpath.basename(src)) if dst.endswith("/") else dst
-    command = f"copy {shlex.quote(src)} {shlex.quote(target)}"
-    return step(command, inp=[src], out=[target], optional=optional, block=block)
+def copy(
+    src: str | os.PathLike[str],
+    dst: str | os.PathLike[str],
+    *,
+    optional: bool = False,
+    block: bool = False,
+    **options: Any,
+) -> StepHandle:
+    """Declare a step that copies a file with its mode and times; ``dst`` ending in ``/`` keeps the name.
+
+    Everything else is as in `step`.
+    """
+    source, target = os.fspath(src), os.fspath(dst)
+    if target.endswith("/"):
+        target = posixpath.join(target, posixpath.basename(source))
+    command = f"copy {shlex.quote(source)} {shlex.quote(target)}"
+    return step(command, inp=[source], out=[target], optional=optional, block=block, **options)
 
 
 def static(*paths: Paths) -> None:

@@ -14,9 +14,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from stepup_nb.core.errors import StepUpError, UsageError, from_json
-from stepup_nb.core.frames import Frames, frame
+from stepup_nb.core.frames import ANSWER_LIMIT, Frames, frame
 
 _CHUNK = 1 << 18
+_LONGEST = 1e6
+"""Seconds of one wait at most: the system counts milliseconds in 31 bits."""
 
 
 class DirectorGone(ConnectionError):
@@ -44,6 +46,8 @@ class Connection:
         What lets us in.
     role
         ``owner`` for the kernel that the director lives with, else ``user``.
+    timeout
+        Seconds after which a director that does not answer counts as gone; None waits for ever.
 
     Raises
     ------
@@ -51,13 +55,15 @@ class Connection:
         Nobody listens there, or the token is not accepted.
     """
 
-    def __init__(self, path: str, token: str, role: str = "user") -> None:
-        self._lock = threading.Lock()
-        self._frames = Frames()
+    def __init__(self, path: str, token: str, role: str = "user", *, timeout: float | None = None) -> None:
+        self._asking = threading.Lock()
+        self._sending = threading.Lock()
+        self._frames = Frames(ANSWER_LIMIT)
         self._arrived: list[dict[str, Any]] = []
         self._number = 0
         self._is_forked = False
         self._sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._sock.settimeout(timeout)
         try:
             self._sock.connect(path)
         except OSError as error:
@@ -77,22 +83,31 @@ class Connection:
             There is no answer any more.
         """
         self._check()
-        with self._lock:
-            number = self.send(op, **fields)
-            while True:
-                message = self._next(None)
-                if message is not None and message.get("id") == number:
-                    return _result(message)
+        with self._asking:
+            try:
+                number = self.send(op, **fields)
+                while (message := self._next(None)) is None or message.get("id") != number:
+                    pass
+            except StepUpError:
+                # It was too long, and nothing of it was sent.
+                raise
+            except BaseException:
+                # Interrupted, perhaps in the middle of a message: nobody can go on from there.
+                self.close()
+                raise
+        return _result(message)
 
     def send(self, op: str, **fields: Any) -> int:
         """Ask without waiting for the answer; return the request's number."""
         self._check()
-        self._number += 1
-        try:
-            self._sock.sendall(frame({"id": self._number, "op": op, **fields}))
-        except OSError as error:
-            raise DirectorGone("the director is gone") from error
-        return self._number
+        with self._sending:
+            self._number += 1
+            data = frame({"id": self._number, "op": op, **fields})
+            try:
+                self._sock.sendall(data)
+            except OSError as error:
+                raise DirectorGone("the director is gone") from error
+            return self._number
 
     def receive(self, timeout: float | None = None) -> dict[str, Any] | None:
         """Return the next message, whatever it is, or None when none came in so many seconds."""
@@ -120,27 +135,22 @@ class Connection:
                 return None
             try:
                 data = self._sock.recv(_CHUNK)
-            except OSError as error:
+                if not data:
+                    raise DirectorGone("the director is gone")
+                self._arrived += self._frames.feed(data)
+            except (OSError, ValueError) as error:
                 raise DirectorGone("the director is gone") from error
-            if not data:
-                raise DirectorGone("the director is gone")
-            self._arrived += self._frames.feed(data)
         return self._arrived.pop(0)
 
     def _is_ready(self, timeout: float) -> bool:
         # Not select(): a kernel may have more descriptors open than that can count.
         poll = select.poll()
         poll.register(self._sock, select.POLLIN)
-        return bool(poll.poll(timeout * 1000))
+        return bool(poll.poll(min(timeout, _LONGEST) * 1000))
 
     def _check(self) -> None:
         if self._is_forked:
-            raise UsageError(
-                "SNB-206",
-                "A forked process cannot use its parent's session.",
-                "the director would take it for its parent",
-                "declare steps in the notebook's own process, or start a fresh process",
-            )
+            raise forked()
 
     def poison(self) -> None:
         """Let go of the socket in a forked child; its parent keeps its own."""
@@ -156,11 +166,18 @@ class Connection:
         self._sock.close()
 
 
+def forked() -> UsageError:
+    """Return the refusal for a forked process."""
+    return UsageError(
+        "SNB-206",
+        "A forked process cannot use its parent's session.",
+        "the director would take it for its parent",
+        "declare steps in the notebook's own process, or start a fresh process",
+    )
+
+
 def _result(message: dict[str, Any]) -> dict[str, Any]:
     if "error" in message:
         raise from_json(message["error"])
     result: dict[str, Any] = message["ok"]
     return result
-
-
-__all__ = ["Connection", "DirectorGone", "StepUpError"]

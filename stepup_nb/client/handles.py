@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
+from stepup_nb.core.errors import StepUpError
+
 if TYPE_CHECKING:
     from stepup_nb.client.session import Session
 
@@ -118,10 +120,14 @@ class StepHandle:
     async def _wait_async(self) -> StepHandle:
         from stepup_nb.client.session import check
 
-        # Shielded: whoever stops awaiting stops waiting, and nothing else.
         waiting = asyncio.wrap_future(self._session.begin_wait([self.name]))
-        while not waiting.done():
-            await asyncio.wait({waiting}, timeout=0.1)
+        try:
+            while not waiting.done():
+                # A kernel's interrupt does not wake the loop: look every now and then.
+                await asyncio.wait({waiting}, timeout=0.1)
+        finally:
+            # Whoever stops awaiting stops waiting, and nothing else.
+            waiting.cancel()
         check(waiting.result())
         return self
 
@@ -139,6 +145,12 @@ class StepHandle:
         return [words for words in (*found["outdated"], found["reason"], found["root"]) if words]
 
     def __repr__(self) -> str:
-        row = self._row()
+        # Shown where nobody asked for it, as at the end of a cell: it starts nothing and never fails.
+        try:
+            row = self._row() if self._session.is_started else None
+        except (StepUpError, OSError):
+            row = None
+        if row is None:
+            return f"<step {self.name!r}>"
         reason = f": {row['reason']}" if row["reason"] else ""
         return f"<step {row['label']!r} {row['state']}{reason}>"

@@ -1,7 +1,7 @@
 """A kernel's hold on its director: started at first use, started anew when it died, ended with the kernel.
 
-Says in Python what the protocol says in JSON. Knows nothing of IPython; which cell is executing is told by whoever
-does (`Session.scope`).
+Says in Python what the protocol says in JSON. Knows nothing of IPython; which cell is executing is told by
+whoever does (`Session.open_scope`).
 """
 
 from __future__ import annotations
@@ -9,57 +9,45 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import glob
-import importlib.util
-import json
 import os
 import secrets
-import select
-import shutil
-import stat
-import subprocess
-import sys
-import tempfile
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Future
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from concurrent.futures import Future, InvalidStateError
+from functools import partial
+from typing import Any, TypeVar
 
 from stepup_nb.client import failures
-from stepup_nb.client.connection import Connection, DirectorGone
+from stepup_nb.client.connection import Connection, DirectorGone, forked
 from stepup_nb.client.handles import StepHandle
-from stepup_nb.core.declare import make_spec, path_in, pool_name, pool_size
+from stepup_nb.client.launch import Host, Place, ProcessHost
+from stepup_nb.client.told import Key, Message, Told
+from stepup_nb.core.declare import make_spec, path_in, pool_name, pool_size, seconds, whole_number
 from stepup_nb.core.environment import name_of
-from stepup_nb.core.errors import InternalError, StepsFailed, UsageError, from_json
+from stepup_nb.core.errors import StepsFailed, UsageError
 from stepup_nb.core.messages import spec_to_json
 from stepup_nb.core.model import ScopeKind
 from stepup_nb.core.words import counted
 
+__all__ = ["SESSION_SCOPE", "Place", "Session", "check"]
+
 SESSION_SCOPE = "session"
 """The scope of what no cell declared."""
 
-START_WITHIN = 20.0
-"""Seconds that a director may take to start."""
+_LOSSES = 3
+_WITHIN = 60.0
+"""After so many lost directors in so many seconds, the next one comes only with the user's next request."""
 
 _current_scope: contextvars.ContextVar[str] = contextvars.ContextVar("stepup_scope", default=SESSION_SCOPE)
 _current_hold: contextvars.ContextVar[str] = contextvars.ContextVar("stepup_hold", default="")
 
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a session works: what `notebook.locate` finds out."""
-
-    root: str
-    notebook: str | None
-    database: str
-    state: str
-    """Folder for logs and the lock."""
+T = TypeVar("T")
 
 
 class Session:
-    """The director's privileged client.
+    """The director's privileged client. Any thread may call it.
 
     Parameters
     ----------
@@ -69,31 +57,45 @@ class Session:
         Steps running at once, where the database remembers nothing else.
     on_news
         Called with a sentence when something happened that the user must know: the director was lost.
+    launch
+        Starts a director for a place and a number of workers.
     """
 
     def __init__(
-        self, place: Place, *, workers: int, on_news: Callable[[str], None] = lambda words: None
+        self,
+        place: Place,
+        *,
+        workers: int,
+        on_news: Callable[[str], None] = lambda words: None,
+        launch: Callable[[Place, int], Host] = ProcessHost,
     ) -> None:
         self.place = place
         self.is_outside_allowed = False
         self._workers = workers
         self._on_news = on_news
+        self._launch = launch
+        self._process = os.getpid()
         self._lock = threading.RLock()
+        self._host: Host | None = None
         self._connection: Connection | None = None
-        self._guard: subprocess.Popen[bytes] | None = None
-        self._folder = ""
-        self._socket = ""
-        self._token = ""
-        self._sent_environment = ""
+        self._is_lost = False
+        """A director was lost, and nobody was told yet."""
+        self._losses: deque[float] = deque(maxlen=_LOSSES)
+        self._told = Told()
+        self._opening: dict[str, Message] = {}
+        """How rounds begin that have declared nothing yet, and of which the director need not know."""
+        self._holds: set[str] = set()
+        self._pauses: set[str | None] = set()
         self._environment: dict[str, str] | None = None
         self._environment_name = ""
-        self._replay: dict[str, list[dict[str, Any]]] = {}
-        """What the current round of each scope sent, for a new director."""
+        self._sent_environment = ""
         self._is_closed = False
         self.on_declared: Callable[[str, StepHandle], None] | None = None
         """Called in the declaring thread with the scope and the handle of each step."""
         self.on_started: Callable[[Session], None] | None = None
         """Called when a director has been started."""
+        self.on_wait: Callable[[], None] = lambda: None
+        """Called when a wait begins, in the thread that waits."""
         self.settle: Callable[[], None] = lambda: None
         """Returns when everything that is shown is up to date."""
         self.notes: list[str] = []
@@ -108,109 +110,161 @@ class Session:
 
     def connect(self) -> Connection:
         """Return a new connection of its own, for waiting or for events."""
-        self._connected()
-        return Connection(self._socket, self._token)
+        return self._with_director(lambda owner: self._connection_to(self._host))
+
+    @staticmethod
+    def _connection_to(host: Host | None, role: str = "user") -> Connection:
+        if host is None:
+            raise DirectorGone("there is no director")
+        return Connection(host.socket, host.token, role)
+
+    def _ask(self, op: str, **fields: Any) -> dict[str, Any]:
+        return self._with_director(lambda owner: owner.request(op, **fields))
+
+    def _with_director(self, use: Callable[[Connection], T]) -> T:
+        """Do something with the director; should it be lost, do it again with a new one."""
+        owner = self._connected()
+        try:
+            return use(owner)
+        except DirectorGone:
+            with self._lock:
+                # Unless another thread has done so meanwhile.
+                if self._connection is owner:
+                    self._connection = None
+                    owner.close()
+                owner = self._connected()
+        try:
+            return use(owner)
+        except DirectorGone as gone:
+            raise self._loss("The director of this notebook was lost twice.") from gone
 
     def _connected(self) -> Connection:
+        self._check_process()
         with self._lock:
             if self._is_closed:
                 raise UsageError(
                     "SNB-207", "The session has ended.", "", "load it again with '%load_ext stepup_nb'"
                 )
             if self._connection is None:
+                self._reconnect()
+            if self._connection is None:
                 self._start()
             assert self._connection is not None
             return self._connection
 
-    def _start(self) -> None:
-        self._folder = _runtime_folder()
-        self._token = secrets.token_hex(16)
-        arguments = {
-            "kernel": os.getpid(),
-            "root": self.place.root,
-            "notebook": self.place.notebook,
-            "database": self.place.database,
-            "state": self.place.state,
-            "folder": self._folder,
-            "workers": self._workers,
-        }
-        given = json.dumps({"path": _search_path(), "arguments": arguments})
-        guard = Path(__file__).parent.parent / "director" / "guard.py"
-        self._guard = subprocess.Popen(
-            [sys.executable, "-I", "-S", os.fspath(guard), str(os.getpid()), given],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            start_new_session=True,
-            cwd="/",
-        )
-        assert self._guard.stdin is not None
-        # Everybody may read a command line: the token goes through the pipe.
-        self._guard.stdin.write(self._token.encode() + b"\n")
-        self._guard.stdin.close()
+    def _check_process(self) -> None:
+        # Before any lock: in a forked child it may be held for ever by a thread that is not there.
+        if os.getpid() != self._process:
+            raise forked()
+
+    def _reconnect(self) -> None:
+        """Talk to the director again if it is still there: an interrupt may have broken off a message."""
+        host = self._host
+        if host is None:
+            return
         try:
-            ready = _first_line(self._guard)
-        except BaseException:
-            self._end_guard()
+            connection = self._connection_to(host, "owner")
+            for hold in self._holds:
+                connection.request("Hold", hold=hold)
+        except DirectorGone:
+            self._host = None
+            host.end()
+            self._is_lost = True
+            self._losses.append(time.monotonic())
+            if len(self._losses) == _LOSSES and self._losses[-1] - self._losses[0] < _WITHIN:
+                self._losses.clear()
+                raise self._loss(f"The director of this notebook was lost {_LOSSES} times.") from None
+        else:
+            self._sent_environment = ""
+            self._connection = connection
+
+    def _loss(self, what: str) -> UsageError:
+        log = os.path.join(self.place.state, "director.log")
+        try:
+            with open(log, encoding="utf-8", errors="replace") as file:
+                said = file.read()[-1000:].strip()
+        except OSError:
+            said = ""
+        return UsageError(
+            "SNB-209",
+            what,
+            said or "it said nothing: a step may have killed it, or memory ran out",
+            "repair or cancel the step that does it, if it is one; the next use starts a new director",
+        )
+
+    def _start(self) -> None:
+        host = self._launch(self.place, self._workers)
+        try:
+            connection = self._connection_to(host, "owner")
+            self._sent_environment = ""
+            self._tell_again(connection)
+        except BaseException as error:
+            host.end()
+            if isinstance(error, DirectorGone):
+                raise self._loss(
+                    "The director of this notebook was lost as soon as it had started."
+                ) from error
             raise
-        if "error" in ready:
-            self._end_guard()
-            raise from_json(ready["error"])
-        self._socket = ready["socket"]
-        self.notes = ready["notes"]
-        self._connection = Connection(self._socket, self._token, "owner")
-        self._sent_environment = ""
+        self._host, self._connection, self.notes = host, connection, host.notes
         if self.on_started is not None:
             self.on_started(self)
-
-    def _end_guard(self) -> None:
-        guard, self._guard = self._guard, None
-        if guard is not None:
-            guard.terminate()
-            guard.wait()
-            for pipe in (guard.stdout, guard.stderr):
-                if pipe is not None:
-                    pipe.close()
-        shutil.rmtree(self._folder, ignore_errors=True)
-
-    def _ask(self, op: str, **fields: Any) -> dict[str, Any]:
-        try:
-            return self._connected().request(op, **fields)
-        except DirectorGone:
-            return self._recovered().request(op, **fields)
-
-    def _recovered(self) -> Connection:
-        """Start a new director, and tell it what the user has declared."""
-        with self._lock:
-            self._connection = None
-            self._end_guard()
-            connection = self._connected()
+        if self._is_lost:
+            self._is_lost = False
             self._on_news(
                 "The director of this notebook was lost, and with it the steps that were running. "
                 "A new one has been started and told what was declared; interrupted steps run again."
             )
-            for messages in list(self._replay.values()):
-                for message in messages:
-                    fields = dict(message)
-                    if fields["op"] == "Declare":
-                        self._add_environment(fields, fields.pop("variables"))
-                    with contextlib.suppress(UsageError):
-                        connection.request(**fields)
-            return connection
+
+    def _tell_again(self, connection: Connection) -> None:
+        """Tell a new director what its predecessor knew and the database does not."""
+        messages = list(self._told.messages())
+        if not messages:
+            return
+        known = connection.request("status")
+        pools = {pool["name"] for pool in known["pools"]}
+        cancelled = [row["name"] for row in known["steps"] if row["state"] == "CANCELLED"]
+        # Nothing runs before everything is told: a later round may correct what an earlier one declared.
+        hold = secrets.token_hex(8)
+        for one in (hold, *self._holds):
+            connection.request("Hold", hold=one)
+        for pool in self._pauses:
+            with contextlib.suppress(UsageError):
+                connection.request("Pause", pool=pool)
+        for key, message in messages:
+            if key is not None and key[0] == "pool" and key[1] in pools:
+                # The database knows it better: it may have been resized since.
+                continue
+            if message["op"] == "Declare" and message["hold"] not in self._holds:
+                message = {**message, "hold": hold}
+            with contextlib.suppress(UsageError):
+                self._send(connection, message)
+        if cancelled:
+            connection.request("Cancel", steps=cancelled)
+        connection.request("Release", hold=hold)
+
+    def _send(self, connection: Connection, message: Message) -> dict[str, Any]:
+        """Send a declaration, with its environment where that is another one than before."""
+        environment = message.get("environment", self._sent_environment)
+        if environment == self._sent_environment:
+            message = {name: value for name, value in message.items() if name != "variables"}
+        answer = connection.request(**message)
+        self._sent_environment = environment
+        return answer
 
     def close(self) -> None:
         """End the director and all that it runs. What is done stays done."""
+        if os.getpid() != self._process:
+            return
         with self._lock:
             self._is_closed = True
             connection, self._connection = self._connection, None
+            host, self._host = self._host, None
             if connection is not None:
                 with contextlib.suppress(DirectorGone):
-                    connection.request("shutdown")
+                    connection.send("shutdown")
                 connection.close()
-            if self._guard is not None:
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    self._guard.wait(timeout=5)
-                self._end_guard()
+            if host is not None:
+                host.end(patience=1.0)
 
     # --- scopes --------------------------------------------------------------------------------
 
@@ -226,47 +280,31 @@ class Session:
     def open_scope(self, scope: str, kind: ScopeKind, title: str, deleted: Iterable[str] = ()) -> None:
         """Begin a cell: from here on this context declares for it."""
         _current_scope.set(scope)
-        self._remember_scope(scope, kind, title, list(deleted))
-
-    def _remember_scope(self, scope: str, kind: ScopeKind, title: str, deleted: list[str]) -> None:
-        message = {"op": "OpenScope", "scope": scope, "kind": str(kind), "title": title, "deleted": deleted}
+        self._check_process()
+        gone = list(deleted)
+        message = {"op": "OpenScope", "scope": scope, "kind": str(kind), "title": title, "deleted": gone}
         with self._lock:
-            self._pending_scope = message
+            self._opening[scope] = message
             # A cell that never declared anything must not start a director.
-            if self._connection is not None and (scope in self._replay or deleted):
-                self._begin_scope()
+            if not self._is_closed and (scope in self._told or (gone and self.is_started)):
+                self._with_director(lambda owner: self._open(owner, scope))
 
-    _pending_scope: dict[str, Any] | None = None
-
-    def _begin_scope(self) -> None:
-        message, self._pending_scope = self._pending_scope, None
+    def _open(self, owner: Connection, scope: str) -> None:
+        message = self._opening.get(scope)
         if message is not None:
-            self._ask(**message)
-            self._replay[message["scope"]] = [message]
+            owner.request(**message)
+            self._told.open(message)
+            del self._opening[scope]
 
     def close_scope(self, scope: str, *, is_ok: bool) -> None:
         """End a cell: what it does not declare any more is retired, unless it raised."""
         _current_scope.set(SESSION_SCOPE)
+        self._check_process()
         with self._lock:
-            if self._pending_scope is not None:
-                self._pending_scope = None
-                return
-            if self._connection is None or scope not in self._replay:
-                return
-            message = {"op": "CloseScope", "scope": scope, "is_ok": is_ok}
-            self._ask(**message)
-            self._replay[scope].append(message)
-
-    def _scoped(self, message: dict[str, Any], **more: Any) -> dict[str, Any]:
-        """Send a declaration for the current scope, and remember it for a new director."""
-        with self._lock:
-            scope = _current_scope.get()
-            if self._pending_scope is not None and self._pending_scope["scope"] == scope:
-                self._begin_scope()
-            fields = {**message, "scope": scope}
-            answer = self._ask(**fields, **more)
-            self._replay.setdefault(scope, []).append(fields)
-            return answer
+            if self._opening.pop(scope, None) is None and scope in self._told and not self._is_closed:
+                message: Message = {"op": "CloseScope", "scope": scope, "is_ok": is_ok}
+                self._with_director(lambda owner: owner.request(**message))
+                self._told.close(message)
 
     @property
     def current_scope(self) -> str:
@@ -274,6 +312,27 @@ class Session:
         return _current_scope.get()
 
     # --- declaring -----------------------------------------------------------------------------
+
+    def _declare(self, message: Message, key: Callable[[dict[str, Any]], Key]) -> dict[str, Any]:
+        """Declare something for the current scope, and remember it for a new director."""
+        self._check_process()
+        with self._lock:
+            scope = message["scope"] = _current_scope.get()
+            hold = message.get("hold", "")
+            if message["op"] == "Declare":
+                message["variables"] = self._environment_now()
+                message["environment"] = self._environment_name
+
+            def send(owner: Connection) -> dict[str, Any]:
+                self._open(owner, scope)
+                if hold and hold not in self._holds:
+                    owner.request("Hold", hold=hold)
+                    self._holds.add(hold)
+                return self._send(owner, message)
+
+            answer = self._with_director(send)
+            self._told.add(key(answer), message)
+            return answer
 
     def declare(self, action: str, command: str, **options: Any) -> StepHandle:
         """Declare a step, and return its handle at once.
@@ -291,38 +350,18 @@ class Session:
             The declaration is refused, and nothing changed.
         """
         options["inp"] = self._expanded(options.get("inp"), options.get("workdir"))
+        options["after"] = [
+            step.name if isinstance(step, StepHandle) else step for step in _flat(options.get("after"))
+        ]
         spec = make_spec(
             action, command, options, root=self.place.root, is_outside_allowed=self.is_outside_allowed
         )
         message = {"op": "Declare", "spec": spec_to_json(spec), "hold": _current_hold.get()}
-        with self._lock:
-            variables = self._environment_now()
-            message["environment"] = self._environment_name
-            connection = self._connected()
-            more: dict[str, Any] = {}
-            if self._sent_environment != self._environment_name:
-                more["variables"] = variables
-            answer = self._declare(message, more, variables)
-            if self._connection is connection:
-                self._sent_environment = self._environment_name
+        answer = self._declare(message, lambda answer: ("step", answer["step"]))
         handle = StepHandle(self, answer["step"], tuple(answer["notes"]))
         if self.on_declared is not None:
             self.on_declared(_current_scope.get(), handle)
         return handle
-
-    def _declare(
-        self, message: dict[str, Any], more: dict[str, Any], variables: dict[str, str]
-    ) -> dict[str, Any]:
-        scope = _current_scope.get()
-        if self._pending_scope is not None and self._pending_scope["scope"] == scope:
-            self._begin_scope()
-        fields = {**message, "scope": scope}
-        try:
-            answer = self._connected().request(**fields, **more)
-        except DirectorGone:
-            answer = self._recovered().request(**fields, variables=variables)
-        self._replay.setdefault(scope, []).append({**fields, "variables": variables})
-        return answer
 
     def _environment_now(self) -> dict[str, str]:
         now = dict(os.environ)
@@ -332,17 +371,13 @@ class Session:
         assert self._environment is not None
         return self._environment
 
-    def _add_environment(self, fields: dict[str, Any], variables: dict[str, str]) -> None:
-        if self._sent_environment != fields["environment"]:
-            fields["variables"] = variables
-            self._sent_environment = fields["environment"]
-
-    def _expanded(self, paths: Any, workdir: Any) -> list[str]:
-        """Return the inputs with patterns replaced by what they match, relative to the working directory."""
-        found: list[str] = []
+    def _expanded(self, paths: Any, workdir: Any) -> list[Any]:
+        """Return paths, with patterns replaced by what they match, relative to the working directory."""
+        found: list[Any] = []
         base = os.path.join(self.place.root, str(workdir or "."))
         for path in _flat(paths):
-            if not glob.has_magic(path) or os.path.lexists(os.path.join(base, path)):
+            is_text = isinstance(path, str) and "\0" not in base + path
+            if not is_text or not glob.has_magic(path) or os.path.lexists(os.path.join(base, path)):
                 found.append(path)
                 continue
             matches = sorted(
@@ -364,19 +399,21 @@ class Session:
         """Declare static files, patterns allowed; return their paths relative to the root."""
         root = self.place.root
         found = []
-        for path in self._expanded(paths, None):
+        for given in self._expanded(paths, None):
+            path = path_in(root, ".", given, option="static()")
             full = os.path.join(root, path)
             if os.path.isdir(full):
                 continue
             if not os.path.exists(full):
                 raise UsageError(
                     "SNB-106",
-                    f"'{path}' is not there.",
+                    f"'{given}' is not there.",
                     "a static file is one that exists and that no step makes",
                     "make it first, or leave it out: inputs that appear later are waited for",
                 )
-            found.append(path_in(root, ".", path))
-        self._scoped({"op": "DeclareStatic", "paths": found})
+            found.append(path)
+        if found:
+            self._declare({"op": "DeclareStatic", "paths": found}, lambda _: ("static", tuple(found)))
         return found
 
     def pool(self, name: str, size: Any, tokens: Iterable[str] = ()) -> dict[str, Any]:
@@ -395,23 +432,32 @@ class Session:
                 "SNB-117", "A token is empty or has a comma in it.", "", "separate tokens by commas"
             )
         message = {"op": "DefinePool", "name": pool_name(name), "size": slots, "tokens": list(words)}
-        return self._scoped(message)
+        return self._declare(message, lambda _: ("pool", name))
 
     def drop_pool(self, name: str) -> None:
         """Forget a pool's definition."""
         self._ask("DropPool", name=name)
+        with self._lock:
+            self._told.drop(("pool", name))
 
     @contextlib.contextmanager
     def hold(self) -> Iterator[None]:
         """Delay the steps that the block declares until it ends, however it ends."""
+        if _current_hold.get():
+            # Of two holds, one within the other, the outer one ends last.
+            yield
+            return
         hold = secrets.token_hex(8)
-        self._ask("Hold", hold=hold)
         token = _current_hold.set(hold)
         try:
             yield
         finally:
             _current_hold.reset(token)
-            self._ask("Release", hold=hold)
+            with self._lock:
+                is_known = hold in self._holds
+                self._holds.discard(hold)
+            if is_known and not self._is_closed:
+                self._ask("Release", hold=hold)
 
     # --- steering ------------------------------------------------------------------------------
 
@@ -427,15 +473,20 @@ class Session:
     def pause(self, pool: str | None = None) -> None:
         """Start nothing new, in one pool or at all."""
         self._ask("Pause", pool=pool)
+        with self._lock:
+            self._pauses.add(pool)
 
     def resume(self, pool: str | None = None) -> None:
         """End a pause."""
         self._ask("Resume", pool=pool)
+        with self._lock:
+            self._pauses.discard(pool)
 
     def set_workers(self, number: int) -> None:
         """Limit the steps running at once over all pools."""
-        self._workers = number
+        number = whole_number(number, "workers", least=1)
         self._ask("SetWorkers", number=number)
+        self._workers = number
 
     def run(self) -> None:
         """Look at all known files, end a drain, and go on."""
@@ -447,7 +498,11 @@ class Session:
 
     def forget(self, *steps: str) -> list[str]:
         """Drop steps from the graph and the database."""
-        return list(self._ask("Forget", steps=list(steps))["steps"])
+        forgotten = list(self._ask("Forget", steps=list(steps))["steps"])
+        with self._lock:
+            for name in forgotten:
+                self._told.drop(("step", name))
+        return forgotten
 
     def clean(self, *, dry_run: bool = False) -> dict[str, Any]:
         """Remove outdated outputs; return ``removed`` and ``kept``."""
@@ -483,11 +538,13 @@ class Session:
     def log(self, step: str, stream: str = "stdout") -> bytes:
         """Return all that the log kept of a step's last job."""
         pieces = []
+        job: int | None = None
         offset: int | None = 0
         while offset is not None:
-            answer = self._ask("log", step=step, stream=stream, offset=offset)
-            pieces.append(answer.get("bytes", "").encode("latin-1"))
-            offset = answer["next"]
+            # All of it from the same job: the step may run again meanwhile.
+            answer = self._ask("log", step=step, stream=stream, offset=offset, job=job)
+            pieces.append(answer["bytes"].encode("latin-1"))
+            job, offset = answer["job"], answer["next"]
         return b"".join(pieces)
 
     # --- waiting -------------------------------------------------------------------------------
@@ -497,36 +554,49 @@ class Session:
     ) -> Future[dict[str, Any]]:
         """Begin a wait, and return the future of its report; cancelling that ends the wait, never a step."""
         done: Future[dict[str, Any]] = Future()
-        scope = _current_scope.get()
-        names = None if steps is None else list(steps)
+        fields = {"steps": None if steps is None else list(steps), "scope": _current_scope.get()}
+        limit = None if timeout is None else time.monotonic() + seconds(timeout, "timeout", least=0.0)
+        self._connected()
+        self.on_wait()
 
         def listen() -> None:
-            if not done.set_running_or_notify_cancel():
-                return
-            try:
-                done.set_result(self._wait(names, timeout, scope))
-            except BaseException as error:
-                done.set_exception(error)
+            # Whoever cancelled the future does not want to know.
+            with contextlib.suppress(InvalidStateError):
+                try:
+                    done.set_result(self._wait(done, limit, fields))
+                except BaseException as error:
+                    done.set_exception(error)
 
-        self._connected()
         threading.Thread(target=listen, name="stepup-wait", daemon=True).start()
         return done
 
-    def _wait(self, steps: list[str] | None, timeout: float | None, scope: str) -> dict[str, Any]:
-        fields = {"steps": steps, "timeout": timeout, "scope": scope}
-        try:
+    def _wait(
+        self, done: Future[dict[str, Any]], limit: float | None, fields: dict[str, Any]
+    ) -> dict[str, Any]:
+        while True:
             connection = self.connect()
+            done.add_done_callback(partial(_close, connection))
+            left = None if limit is None else max(0.0, limit - time.monotonic())
             try:
-                return connection.request("Wait", **fields)
+                return connection.request("Wait", timeout=left, **fields)
+            except DirectorGone:
+                # The next connection is to a new director, which has been told what to do.
+                if done.cancelled():
+                    raise
             finally:
                 connection.close()
-        except DirectorGone:
-            self._ask("rows", steps=[])
-            return self._wait(steps, timeout, scope)
 
     def wait(self, steps: Iterable[str] | None = None, timeout: float | None = None) -> dict[str, Any]:
         """Wait in this thread, and return the report; see `check` for raising."""
-        return self.begin_wait(steps, timeout).result()
+        done = self.begin_wait(steps, timeout)
+        try:
+            return done.result()
+        finally:
+            done.cancel()
+
+
+def _close(connection: Connection, done: Future[dict[str, Any]]) -> None:
+    connection.close()
 
 
 def check(report: Mapping[str, Any]) -> None:
@@ -540,7 +610,7 @@ def check(report: Mapping[str, Any]) -> None:
         The time was over before they were finished; they go on.
     """
     if report["how"] == "timeout":
-        raise TimeoutError("the time is over; the steps go on")
+        raise failures.timeout(report)
     failed, stuck = report["failed"], report["stuck"]
     if not failed and not stuck:
         return
@@ -552,57 +622,11 @@ def check(report: Mapping[str, Any]) -> None:
     raise StepsFailed(" and ".join(said) + ".", failures.text(report), report=dict(report))
 
 
-def _flat(value: Any) -> list[str]:
+def _flat(value: Any) -> list[Any]:
     if value is None:
         return []
-    if isinstance(value, str | os.PathLike):
+    if isinstance(value, os.PathLike):
         return [os.fspath(value)]
-    return [path for one in value for path in _flat(one)]
-
-
-def _runtime_folder() -> str:
-    """Make a folder that only this user can enter, with a path short enough for a socket in it."""
-    base = os.environ.get("XDG_RUNTIME_DIR", "")
-    with contextlib.suppress(OSError):
-        found = os.stat(base) if base else None
-        if found is not None and found.st_uid == os.getuid() and stat.S_IMODE(found.st_mode) == 0o700:
-            folder = tempfile.mkdtemp(prefix="stepup-nb-", dir=base)
-            if len(os.fsencode(folder)) < 90:
-                return folder
-            os.rmdir(folder)
-    folder = tempfile.mkdtemp(prefix="stepup-nb-")
-    if len(os.fsencode(folder)) < 90:
-        return folder
-    os.rmdir(folder)
-    return tempfile.mkdtemp(prefix="stepup-nb-", dir="/tmp")
-
-
-def _search_path() -> list[str]:
-    """Return where an isolated interpreter finds what the director imports."""
-    found = []
-    for module in ("stepup_nb", "blake3", "psutil"):
-        spec = importlib.util.find_spec(module)
-        if spec is not None and spec.origin is not None:
-            found.append(os.path.dirname(os.path.dirname(os.path.abspath(spec.origin))))
-    return list(dict.fromkeys(found))
-
-
-def _first_line(guard: subprocess.Popen[bytes]) -> dict[str, Any]:
-    """Return what the director says when it is ready, or why it is not."""
-    assert guard.stdout is not None and guard.stderr is not None
-    deadline = time.monotonic() + START_WITHIN
-    poll = select.poll()
-    poll.register(guard.stdout, select.POLLIN)
-    said = b""
-    while not said.endswith(b"\n"):
-        left = deadline - time.monotonic()
-        if left <= 0:
-            raise InternalError("The director did not start in time.", f"waited {START_WITHIN:g} s")
-        if poll.poll(left * 1000):
-            piece = os.read(guard.stdout.fileno(), 65536)
-            if not piece:
-                trouble = guard.stderr.read().decode(errors="replace")
-                raise InternalError("The director could not be started.", trouble.strip()[-2000:])
-            said += piece
-    line: dict[str, Any] = json.loads(said)
-    return line
+    if isinstance(value, str | bytes) or not isinstance(value, Iterable):
+        return [value]
+    return [word for one in value for word in _flat(one)]

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from stepup_nb.core.errors import UsageError
-from stepup_nb.core.model import PoolRequest, StepSpec
+from stepup_nb.core.model import MOST_SLOTS, PoolRequest, StepSpec
+from stepup_nb.core.words import did_you_mean
 
 LINE_SHELL = ("/bin/sh", "-c")
 """What runs a command of one line (StepUp's choice)."""
@@ -49,7 +50,13 @@ OPTIONS: tuple[Option, ...] = (
     Option(("--resources",), "gpu:1,mem:4", "StepUp 4's way to ask for several pools"),
     Option(("-i", "--inp"), "PATH", "input files; patterns are expanded", is_list=True, is_repeated=True),
     Option(("-o", "--out"), "PATH", "output files", is_list=True, is_repeated=True),
-    Option(("--vol",), "PATH", "volatile outputs: by-products that no step may read", is_list=True, is_repeated=True),
+    Option(
+        ("--vol",),
+        "PATH",
+        "volatile outputs: by-products that no step may read",
+        is_list=True,
+        is_repeated=True,
+    ),
     Option(("--env",), "VAR", "environment variables whose values matter", is_list=True, is_repeated=True),
     Option(("-C", "--workdir"), "DIR", "where it runs; paths are relative to it"),
     Option(("--after",), "STEP", "steps that must have succeeded before", is_list=True, is_repeated=True),
@@ -64,9 +71,18 @@ OPTIONS: tuple[Option, ...] = (
 )
 """The options that belong to the step itself. How its cell shows and waits is the magics' own matter."""
 
+ACTIONS = ("runsh", "runpy", "copy")
+
 _POOL_NAME = re.compile(r"[A-Za-z0-9_.-]+")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _LISTS = ("inp", "out", "vol")
+_KEYWORDS = frozenset(option.dest for option in OPTIONS)
+
+MOST = 1_000_000_000
+"""No number that a user gives may be larger, of slots, of attempts, of seconds."""
+_LONGEST = 128 * 1024 - 1
+"""Bytes of one word of a command line (Linux: MAX_ARG_STRLEN)."""
+_LONGEST_PATH = 4096
 
 
 def pool_name(name: object) -> str:
@@ -91,19 +107,18 @@ def pool_size(size: object) -> int | None:
     """
     if size is None or (isinstance(size, str) and size.strip().lower() == "none"):
         return None
-    if isinstance(size, int) and not isinstance(size, bool) and size >= 0:
-        return size
-    if isinstance(size, str) and size.strip().isascii() and size.strip().isdigit():
-        return int(size)
-    raise UsageError(
-        "SNB-111",
-        f"{_quoted(size)} is no size for a pool.",
-        "a pool has a whole number of slots",
-        "give 1 or more, 0 to close the pool, or 'none' for no limit",
-    )
+    slots = _int(size)
+    if slots is None or not 0 <= slots <= MOST:
+        raise UsageError(
+            "SNB-111",
+            f"{_quoted(size)} is no size for a pool.",
+            "a pool has a whole number of slots",
+            "give 1 or more, 0 to close the pool, or 'none' for no limit",
+        )
+    return slots
 
 
-def pool_requests(pool: object, resources: str | None = None) -> tuple[PoolRequest, ...]:
+def pool_requests(pool: object, resources: object = None) -> tuple[PoolRequest, ...]:
     """Return what a step asks of pools.
 
     Parameters
@@ -119,8 +134,11 @@ def pool_requests(pool: object, resources: str | None = None) -> tuple[PoolReque
         SNB-110 for a bad name, SNB-112 for a number of slots that is none.
     """
     found: dict[str, int] = {}
-    for name, slots in [*_asked(pool), *_asked(resources.split(",") if resources else None)]:
-        found[pool_name(name)] = found.get(name, 0) + _positive(slots, f"slots of pool '{name}'")
+    given = resources.split(",") if isinstance(resources, str) and resources else resources
+    for name, slots in [*_asked(pool), *_asked(given)]:
+        what = f"number of slots of pool '{pool_name(name)}'"
+        asked = found.get(name, 0) + whole_number(slots, what, least=1, most=MOST_SLOTS)
+        found[name] = whole_number(asked, what, most=MOST_SLOTS)
     return tuple(PoolRequest(name, slots) for name, slots in sorted(found.items()))
 
 
@@ -132,39 +150,42 @@ def _asked(pool: object) -> list[tuple[str, object]]:
         return [(name, slots)] if colon else [(slots, 1)]
     if isinstance(pool, Mapping):
         return list(pool.items())
-    if isinstance(pool, Iterable):
+    if isinstance(pool, Iterable) and not isinstance(pool, bytes):
         return [asked for one in pool for asked in _asked(one)]
     raise UsageError(
         "SNB-112", f"{_quoted(pool)} is no request for a pool.", "", "give a name, 'mem:4', a list or a dict"
     )
 
 
-def _positive(value: object, what: str) -> int:
-    number = _whole(value, what)
-    if number < 1:
-        raise UsageError("SNB-112", f"{_quoted(value)} is no number of {what}.", "", "give a whole number from 1")
+def _int(value: object) -> int | None:
+    """Return the whole number that a value is or spells; None where it does neither."""
+    if isinstance(value, int):
+        return None if isinstance(value, bool) else value
+    text = value.strip() if isinstance(value, str) else ""
+    return int(text) if re.fullmatch(r"[+-]?[0-9]{1,18}", text) else None
+
+
+def whole_number(value: object, what: str, *, least: int = -MOST, most: int = MOST) -> int:
+    """Return a whole number between these two, both included, or refuse what is none (SNB-112)."""
+    number = _int(value)
+    if number is None or not least <= number <= most:
+        limits = f" from {least}" if least > -MOST else ""
+        limits += f" to {most}" if number is not None and number > most else ""
+        raise UsageError("SNB-112", f"{_quoted(value)} is no {what}.", "", f"give a whole number{limits}")
     return number
 
 
-def _whole(value: object, what: str) -> int:
-    text = str(value).strip()
-    if isinstance(value, bool) or not re.fullmatch(r"[+-]?[0-9]+", text):
-        raise UsageError("SNB-112", f"{_quoted(value)} is no number of {what}.", "", "give a whole number")
-    return int(text)
-
-
-def _seconds(value: object, option: str) -> float | None:
-    if value is None:
-        return None
+def seconds(value: object, option: str, *, least: float = 0.0) -> float:
+    """Return a time in seconds, or refuse what is none (SNB-113)."""
     try:
-        seconds = float(str(value))
-    except ValueError:
-        seconds = -1.0
-    if not 0.0 < seconds < 1e9:
+        number = float(value) if isinstance(value, int | float | str) else -1.0
+    except (ValueError, OverflowError):
+        number = -1.0
+    if isinstance(value, bool) or not least <= number < MOST:
         raise UsageError(
             "SNB-113", f"{_quoted(value)} is no time for '{option}'.", "", "give seconds, for instance 2.5"
         )
-    return seconds
+    return number
 
 
 def path_in(root: str, workdir: str, path: object, *, option: str = "a path") -> str:
@@ -186,14 +207,34 @@ def path_in(root: str, workdir: str, path: object, *, option: str = "a path") ->
     UsageError
         SNB-102 for what cannot be a path of a file.
     """
-    text = str(path)
-    if not text.strip() or "\0" in text or len(text) > 4096:
-        raise UsageError("SNB-102", f"{_quoted(text)} in {option} is no path.", "", "give the path of a file")
-    full = posixpath.normpath(posixpath.join(root, workdir, text))
-    if full == root:
+    text = _path(path, option)
+    if not text.strip() or "\0" in text or len(text.encode(errors="replace")) >= _LONGEST_PATH:
+        raise UsageError("SNB-102", f"{_quoted(path)} in {option} is no path.", "", "give the path of a file")
+    if text.partition("/")[0] == "~":
+        raise UsageError(
+            "SNB-102",
+            f"{_quoted(path)} in {option} begins with '~'.",
+            "only a shell makes the home directory of that",
+            "write the path in full, or './~' for a folder of that name",
+        )
+    top = _normal(root)
+    full = _normal(posixpath.join(top, _path(workdir, "--workdir"), text))
+    if full == top:
         return "."
-    prefix = root if root.endswith("/") else root + "/"
+    prefix = top if top.endswith("/") else top + "/"
     return full[len(prefix) :] if full.startswith(prefix) else full
+
+
+def _normal(path: str) -> str:
+    # POSIX lets two leading slashes mean something else; on Linux they do not, and one file has one name.
+    return posixpath.normpath("/" + path.lstrip("/"))
+
+
+def _path(path: object, option: str) -> str:
+    found = path.__fspath__() if hasattr(path, "__fspath__") else path
+    if isinstance(found, str):
+        return found
+    raise UsageError("SNB-102", f"{_quoted(path)} in {option} is no path.", "", "give a text or a Path")
 
 
 def make_spec(
@@ -219,93 +260,154 @@ def make_spec(
     UsageError
         SNB-101 to SNB-119: the option's value, and what to give instead.
     """
-    if not command.strip():
-        raise UsageError("SNB-101", "There is no command.", "the step would do nothing", "write what it is to run")
-    if "\0" in command:
-        raise UsageError("SNB-101", "The command has a NUL character in it.", "no shell can take it", "leave it out")
+    _check_names(action, options)
     workdir = path_in(root, ".", options.get("workdir") or ".", option="--workdir")
-    given = {kind: [str(path) for path in _words(options.get(kind))] for kind in _LISTS}
+    given = {kind: [_path(path, f"--{kind}") for path in _words(options.get(kind))] for kind in _LISTS}
     paths = {
-        kind: tuple(sorted({_file(root, workdir, path, f"--{kind}") for path in given[kind]})) for kind in _LISTS
+        kind: tuple(sorted({_file(root, workdir, path, f"--{kind}") for path in given[kind]}))
+        for kind in _LISTS
     }
     if not is_outside_allowed:
         for path in (*paths["out"], *paths["vol"]):
             if posixpath.isabs(path):
                 raise UsageError(
                     "SNB-103",
-                    f"The output '{path}' lies outside the notebook's folder.",
+                    f"The output {_quoted(path)} lies outside the notebook's folder.",
                     f"outputs are kept below '{root}', so that nothing else is overwritten or cleaned",
                     "choose a path below it, or allow it with '%config StepUp.outside = True'",
                 )
-    env = tuple(sorted({str(name) for name in _words(options.get("env"))}))
-    for name in env:
-        if not _VARIABLE.fullmatch(name):
-            raise UsageError("SNB-114", f"'{name}' is no name of an environment variable.", "", "give its name alone")
     name = options.get("name")
-    if name is not None and (not str(name).strip() or "\n" in str(name)):
-        raise UsageError("SNB-115", f"{_quoted(name)} is no name for a step.", "", "give one line of text")
-    retry = _whole(options.get("retry") or 0, "attempts for '--retry'")
-    if retry < 0:
-        raise UsageError("SNB-112", f"'{retry}' is no number of attempts.", "", "give 0 or more")
-    shell = options.get("shell") or LINE_SHELL
+    duration, timeout = options.get("duration"), options.get("timeout")
     return StepSpec(
         action=action,
-        command=_substitute(command.strip("\n"), given),
+        command=_command(action, command, given),
         workdir=workdir,
-        shell=_shell(shell),
-        name=None if name is None else str(name).strip(),
+        shell=_shell(options.get("shell") or LINE_SHELL),
+        name=None if name is None else _name(name, "name for a step"),
         inp=paths["inp"],
         out=paths["out"],
         vol=paths["vol"],
-        env=env,
-        after=tuple(dict.fromkeys(str(step) for step in _words(options.get("after")))),
+        env=tuple(sorted({_variable(word) for word in _words(options.get("env"))})),
+        after=tuple(
+            dict.fromkeys(_name(word, "step to come after") for word in _words(options.get("after")))
+        ),
         pool=pool_requests(options.get("pool"), options.get("resources")),
         optional=bool(options.get("optional")),
         block=bool(options.get("block")),
-        priority=_whole(options.get("priority") or 0, "priority"),
-        duration=_seconds(options.get("duration"), "--duration"),
-        timeout=_seconds(options.get("timeout"), "--timeout"),
-        retry=retry,
+        priority=whole_number(options.get("priority") or 0, "priority"),
+        duration=None if duration is None else seconds(duration, "--duration"),
+        timeout=None if timeout is None else seconds(timeout, "--timeout", least=1e-3),
+        retry=whole_number(options.get("retry") or 0, "number of attempts", least=0),
         force=bool(options.get("force")),
     )
+
+
+def _check_names(action: str, options: Mapping[str, Any]) -> None:
+    if action not in ACTIONS:
+        raise UsageError(
+            "SNB-118",
+            f"There is no action {_quoted(action)}{did_you_mean(str(action), ACTIONS) or '.'}",
+            "",
+            f"use one of {', '.join(ACTIONS)}",
+        )
+    for option in sorted(options.keys() - _KEYWORDS):
+        hint = did_you_mean(option, _KEYWORDS) or "."
+        raise UsageError(
+            "SNB-119",
+            f"There is no option '{option}='{hint}",
+            "",
+            f"use one of {', '.join(sorted(_KEYWORDS))}",
+        )
 
 
 def _words(value: Any) -> list[Any]:
     if value is None:
         return []
-    if isinstance(value, str) or not isinstance(value, Iterable):
+    if isinstance(value, str | bytes) or not isinstance(value, Iterable):
         return [value]
-    return [word for one in value for word in (_words(one) if not isinstance(one, str) else [one])]
+    return [word for one in value for word in _words(one)]
 
 
 def _file(root: str, workdir: str, path: str, option: str) -> str:
-    if path.endswith("/") or path in (".", ".."):
+    found = path_in(root, workdir, path, option=option)
+    if found == "." or posixpath.basename(path) in ("", ".", ".."):
         raise UsageError(
             "SNB-104",
-            f"'{path}' in {option} is a directory.",
+            f"{_quoted(path)} in {option} is a directory.",
             "files are tracked, directories are not; those of outputs are created",
             "name the files in it, or a pattern such as '*.txt'",
         )
-    return path_in(root, workdir, path, option=option)
+    return found
 
 
-def _shell(shell: str | tuple[str, ...]) -> tuple[str, ...]:
-    if isinstance(shell, tuple):
-        return shell
+def _variable(name: object) -> str:
+    if not isinstance(name, str) or not _VARIABLE.fullmatch(name):
+        raise UsageError(
+            "SNB-114", f"{_quoted(name)} is no name of an environment variable.", "", "give its name alone"
+        )
+    return name
+
+
+def _name(name: object, what: str) -> str:
+    text = str(name).strip() if isinstance(name, str | int) else ""
+    if not text or any(c in text for c in "\n\r\0"):
+        raise UsageError("SNB-115", f"{_quoted(name)} is no {what}.", "", "give one line of text")
+    return text
+
+
+def _shell(shell: object) -> tuple[str, ...]:
+    why = "it has no words"
+    words: list[Any] = []
+    if isinstance(shell, str):
+        try:
+            words = shlex.split(shell)
+        except ValueError as error:
+            why = str(error).lower()
+        if words and words[-1] != "-c":
+            words.append("-c")
+    elif isinstance(shell, list | tuple):
+        words = list(shell)
+    if not words or not all(isinstance(word, str) and "\0" not in word for word in words):
+        raise UsageError(
+            "SNB-116", f"{_quoted(shell)} is no shell.", why, "give a command, for instance 'bash -eu'"
+        )
+    return tuple(words)
+
+
+def _command(action: str, command: object, given: Mapping[str, list[str]]) -> str:
+    if not isinstance(command, str) or not command.strip():
+        raise UsageError(
+            "SNB-101", "There is no command.", "the step would do nothing", "write what it is to run"
+        )
+    if "\0" in command:
+        raise UsageError(
+            "SNB-101", "The command has a NUL character in it.", "no shell can take it", "leave it out"
+        )
+    text = _substitute(command.strip("\n"), given)
+    size = len(text.encode(errors="surrogatepass"))
+    if size > _LONGEST:
+        raise UsageError(
+            "SNB-101",
+            f"The command is {size} bytes long.",
+            f"the system starts nothing with a command of more than {_LONGEST} bytes",
+            "write it into a file, and run that",
+        )
+    if action == "copy" and len(_copied(text)) != 2:
+        raise UsageError(
+            "SNB-101", f"{_quoted(text)} is no copy.", "", "give two paths, what is copied and where to"
+        )
+    return text
+
+
+def _copied(command: str) -> list[str]:
     try:
-        words = shlex.split(shell)
-    except ValueError as error:
-        words = []
-        why = str(error)
-    else:
-        why = "it has no words"
-    if not words:
-        raise UsageError("SNB-116", f"'{shell}' is no shell.", why, "give a command, for instance 'bash -eu'")
-    return tuple(words) if words[-1] == "-c" else (*words, "-c")
+        return shlex.split(command)
+    except ValueError:
+        return []
 
 
 def _substitute(command: str, given: Mapping[str, list[str]]) -> str:
-    """Put in the declared lists, quoted for the shell, in the given order (StepUp 3.0; ``$$`` is left alone)."""
+    """Put in the declared lists, quoted for the shell, as given (StepUp 3.0; but ``$$`` is left alone)."""
 
     def put_in(match: re.Match[str]) -> str:
         paths = given[match[1] or match[2]]
@@ -315,12 +417,12 @@ def _substitute(command: str, given: Mapping[str, list[str]]) -> str:
 
 
 def argv(spec: StepSpec) -> list[str]:
-    """Return the words that start the step's command."""
+    """Return the words that start the step's command; raise ValueError where it cannot be taken apart."""
     if spec.action == "copy":
         return ["cp", "-p", "--", *shlex.split(spec.command)]
     return [*spec.shell, spec.command]
 
 
 def _quoted(value: object) -> str:
-    text = str(value)
+    text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(value)[:100])
     return f"'{text if len(text) <= 60 else text[:59] + '…'}'"

@@ -6,6 +6,7 @@ of the graph.
 
 from __future__ import annotations
 
+from stepup_nb.core.alike import Alike
 from stepup_nb.core.engine import Engine, Looking
 from stepup_nb.core.errors import UsageError
 from stepup_nb.core.messages import (
@@ -20,6 +21,7 @@ from stepup_nb.core.model import (
     FAILED,
     PENDING,
     QUEUED,
+    RELYING,
     RUNNING,
     SUCCEEDED,
     FileState,
@@ -39,32 +41,35 @@ class Declaring(Engine):
         super().__init__(workers)
         self._seq = 0
         """Declarations so far."""
-        self._dormant_cells: dict[str, dict[str, Step]] = {}
-        """Steps of the database by the cell that declared them last: that cell's first round retires them."""
+        self._dormant: dict[str, dict[str, Step]] = {}
+        """Steps of the database by the cell that declared them last: that cell's first round decides on them."""
+        self._cell_of: dict[str, str] = {}
+        """The same by the step's key."""
 
-    # --- declaring -----------------------------------------------------------------------------
+    # --- rounds --------------------------------------------------------------------------------
 
     def _scope(self, id: str) -> Scope:
-        scope = self.graph.scopes.get(id)
-        if scope is None:
-            scope = self.graph.scopes[id] = Scope(id, ScopeKind.SESSION)
-        return scope
+        """Return a scope; one that nobody opened is outside all cells. Only `_know` makes it known."""
+        return self.graph.scopes.get(id) or Scope(id, ScopeKind.SESSION)
+
+    def _know(self, scope: Scope) -> None:
+        self.graph.scopes.setdefault(scope.id, scope)
 
     def _open_scope(self, m: OpenScope) -> None:
-        scope = self.graph.scopes.get(m.scope)
-        if scope is None:
-            scope = self.graph.scopes[m.scope] = Scope(m.scope, m.kind)
-        elif scope.is_open:
+        scope = self._scope(m.scope)
+        self._know(scope)
+        if scope.is_open:
             self._close(scope, is_ok=False)
         scope.kind, scope.title = m.kind, m.title
-        scope.undecided = scope.steps
-        scope.steps = {}
-        scope.counts = {}
-        scope.previous = {}
-        for step in scope.undecided.values():
-            scope.previous.setdefault(step.spec.base, []).append(step)
+        scope.undecided, scope.steps = scope.steps, {}
         scope.undecided_statics, scope.statics = scope.statics, set()
-        scope.leaving = set()
+        last_round: dict[str, list[Step]] = {}
+        for step in (*scope.undecided.values(), *self._dormant.get(scope.id, {}).values()):
+            last_round.setdefault(step.spec.base, []).append(step)
+        scope.previous = {base: Alike(steps) for base, steps in last_round.items()}
+        scope.elsewhere = {}
+        # Jobs of earlier rounds may still be dying.
+        scope.leaving = {job for job in scope.leaving if job in self.jobs}
         for step in scope.undecided.values():
             if step.job is not None and step.job.id in self.jobs:
                 scope.leaving.add(step.job.id)
@@ -72,9 +77,15 @@ class Declaring(Engine):
         scope.released = scope.is_deleted = False
         scope.is_open = True
         for id in m.deleted:
-            gone = self.graph.scopes.get(id)
-            if gone is not None and gone is not scope:
-                gone.is_deleted = True
+            if id != scope.id:
+                self._delete_cell(id)
+
+    def _delete_cell(self, id: str) -> None:
+        """A cell is gone: what it claims yields at once; what nobody takes over is retired after this round."""
+        gone = self.graph.scopes.get(id)
+        if gone is not None:
+            gone.is_deleted = True
+        self._retire_dormant(id)
 
     def _close_scope(self, m: CloseScope) -> None:
         scope = self.graph.scopes.get(m.scope)
@@ -83,7 +94,7 @@ class Declaring(Engine):
         for gone in [s for s in self.graph.scopes.values() if s.is_deleted]:
             for step in list(gone.steps.values()):
                 self._retire(step)
-            for path in gone.statics:
+            for path in list(gone.statics):
                 self._drop_static(path, gone)
             if not gone.is_open:
                 del self.graph.scopes[gone.id]
@@ -93,48 +104,61 @@ class Declaring(Engine):
         if is_ok:
             for step in list(scope.undecided.values()):
                 self._retire(step)
-            for step in list(self._dormant_cells.pop(scope.id, {}).values()):
-                if not step.is_live:
-                    step.is_retired = True
-                    self._touch(step)
+            self._retire_dormant(scope.id)
             for path in scope.undecided_statics:
                 self._drop_static(path, scope)
         else:
             scope.statics |= scope.undecided_statics
             scope.steps = {**scope.undecided, **scope.steps}
-            scope.leaving = set()
+            # What is undecided goes on; what was superseded is still waited for.
+            scope.leaving -= {s.job.id for s in scope.undecided.values() if s.job is not None}
             self._review.extend(s for s in scope.steps.values() if s.state is PENDING)
         scope.undecided = {}
         scope.undecided_statics = set()
         scope.previous = {}
 
-    def _drop_static(self, path: str, scope: Scope) -> None:
+    def _retire_dormant(self, cell: str) -> None:
+        """What a cell declared in an earlier session, and nobody in this one, is retired."""
+        for step in self._dormant.pop(cell, {}).values():
+            del self._cell_of[step.key]
+            step.is_retired = True
+            self._touch(step)
+
+    def _drop_static(self, path: str, scope: Scope | None) -> None:
         file = self.graph.files.get(path)
-        if file is not None:
+        if file is not None and scope is not None:
             file.static.discard(scope.id)
+            scope.statics.discard(path)
+
+    # --- declaring -----------------------------------------------------------------------------
 
     def _declare(self, m: Declare) -> None:
         spec, graph = m.spec, self.graph
         scope = self._scope(m.scope)
         self._check_request(spec)
-        step, key = graph.identify(spec, scope)
+        step, key, number = graph.identify(spec, scope)
         yielding = graph.check_claims(spec, key, scope)
-        graph.check_cycle(spec, key)
+        if step is None or not step.is_live or not _has_equal_links(step.spec, spec):
+            graph.check_circle(spec, key, scope, yielding)
         # Nothing is refused below this line.
-        for other in yielding:
+        self._know(scope)
+        graph.pass_by(spec, scope)
+        for other in yielding.values():
             self._retire(other)
         for path in (*spec.out, *spec.vol):
-            self._drop_static(path, scope)
+            if (file := graph.files.get(path)) is not None:
+                for declarer in list(file.static):
+                    self._drop_static(path, graph.scopes.get(declarer))
+                file.static.clear()
         if step is None:
-            step = self._create(spec, key, graph.number_of(spec, key), m)
+            step = self._create(spec, key, number, m, scope)
         else:
-            self._declare_again(step, m)
-        self._own(step, scope)
-        # The last look is of an earlier moment: take a new one at what nobody else is about to look at.
-        if step.state is SUCCEEDED and step.token == 0 and (spec.inp or spec.out):
-            self._look((*spec.inp, *spec.out), Looking("look"))
-        notes = [self.pools.obstacle(spec.pool)]
-        self._out.reply = {"step": step.key, "notes": [note for note in notes if note]}
+            self._declare_again(step, m, scope)
+        if scope.leaving and step.job is not None:
+            self._left(scope, step.job.id)
+        self._look_anew(step)
+        note = self.pools.obstacle(spec.pool)
+        self._out.reply = {"step": step.key, "notes": [note] if note else []}
 
     def _check_request(self, spec: StepSpec) -> None:
         for name, slots in spec.pool:
@@ -147,83 +171,90 @@ class Declaring(Engine):
                     f"ask for at most {pool.size}, or make the pool larger with '%pool {name} {slots}'",
                 )
 
-    def _create(self, spec: StepSpec, key: str, number: int, m: Declare) -> Step:
-        self._seq += 1
-        step = Step(key, spec, self._seq, number)
+    def _look_anew(self, step: Step) -> None:
+        """The last looks are of an earlier moment: take new ones at what nobody else is about to look at."""
+        paths: list[str] = []
+        if step.state is SUCCEEDED and step.token == 0:
+            paths += (*step.spec.inp, *step.spec.out)
+        elif step.state is PENDING:
+            paths += (path for path in step.spec.inp if self._is_to_appear(self.graph.files[path]))
+        if paths:
+            self._look(paths, Looking("look"))
+
+    def _create(self, spec: StepSpec, key: str, number: int, m: Declare, scope: Scope) -> Step:
+        step = Step(key, spec, 0, number)
         step.environment, step.env_hashes, step.hold = m.environment, m.env_hashes, m.hold
         step.force = spec.force
         step.reason = "declared just now"
         self.graph.add(step)
-        self._enliven(step)
+        self._enliven(step, scope)
         return step
 
-    def _enliven(self, step: Step) -> None:
+    def _enliven(self, step: Step, scope: Scope) -> None:
         """Make a PENDING step live, with all links, and let those who wait for what it makes know."""
+        self._seq += 1
+        step.seq = self._seq
+        if (cell := self._cell_of.pop(step.key, None)) is not None:
+            del self._dormant[cell][step.key]
         self.counts[step.state] += 1
-        for name, _ in step.spec.pool:
-            self.pools.named(name)
-        self.graph.enliven(step)
+        self.graph.enliven(step, scope)
         self._linked(step)
 
     def _linked(self, step: Step) -> None:
-        step.estimate = step.spec.duration if step.spec.duration is not None else step.estimate
-        self._stale_tails += 1
-        for path in step.spec.out:
+        spec = step.spec
+        for name, _ in spec.pool:
+            self.pools.named(name)
+        if spec.duration is not None:
+            step.estimate = spec.duration
+        step.tail, step.at = step.estimate, 0
+        for path in spec.out:
             # Who read it as a static file, or as another step's, waits for this step from now on.
             for reader in list(self.graph.files[path].consumers.values()):
-                if reader.state in (SUCCEEDED, RUNNING, QUEUED, CHECKING):
+                if reader.state in RELYING:
                     self._pend(reader, f"input '{path}' is now made by step '{step.label}'")
                 elif reader.state is PENDING:
                     self._review.append(reader)
-        if step.spec.optional or step.spec.inp:
-            self._review_optional_suppliers(step)
         self._review.extend(self.graph.take_awaiting(step))
+        self._review_need([step, *self._optional_suppliers(step)])
+        self.critical.mark(step)
+        self._hold(step)
         self._review.append(step)
         self._touch(step)
 
-    def _review_optional_suppliers(self, step: Step) -> None:
-        todo, done = [step], {step.key}
-        while todo:
-            for path in todo.pop().spec.inp:
-                file = self.graph.files.get(path)
-                maker = None if file is None else file.producer
-                if maker is not None and maker.spec.optional and maker.key not in done:
-                    done.add(maker.key)
-                    self._review.append(maker)
-                    todo.append(maker)
-
-    def _declare_again(self, step: Step, m: Declare) -> None:
+    def _declare_again(self, step: Step, m: Declare, scope: Scope) -> None:
         spec = m.spec
         is_equal = step.spec.arguments == spec.arguments and step.env_hashes == m.env_hashes
         step.environment, step.hold = m.environment, m.hold
         step.force = step.force or spec.force
-        was_live = step.is_live
-        step.attempts = step.putbacks = 0
-        step.not_before = 0.0
-        if was_live and is_equal:
+        self._forget_attempts(step)
+        if step.is_live and is_equal:
+            self.graph.own(step, scope)
             self._respecify(step, spec)
             return
         if step.state is not PENDING or step.job is not None:
             self._pend(step, "declared again" if is_equal else "its declaration changed")
-        if was_live:
-            self.counts[PENDING] -= 1
-            old_outputs = [path for path in step.spec.out if path not in spec.out]
-            self.graph.unlink(step)
-            for path in old_outputs:
-                if (file := self.graph.files.get(path)) is not None:
-                    self._review_readers(file)
-        else:
-            self.graph.unlink(step)
+        old_files = [self.graph.files[path] for path in step.spec.out if path in self.graph.files]
+        old_suppliers = self._optional_suppliers(step)
+        self.critical.mark_suppliers(step)
+        self.graph.unlink(step)
         step.env_hashes = m.env_hashes
         step.is_outdated = False
         step.spec = spec
-        self._enliven(step)
+        if step.is_live:
+            self.graph.own(step, scope)
+            self.graph.link(step)
+            self._linked(step)
+        else:
+            self._enliven(step, scope)
+        self._review_need(old_suppliers)
+        for file in old_files:
+            self._review_readers(file)
 
     def _respecify(self, step: Step, spec: StepSpec) -> None:
         """An equal declaration of a live step: state and record stay; pool, priority and so on count from now."""
         if step.state is QUEUED and spec.pool != step.spec.pool:
             self._move(step, PENDING, "asks for other slots")
-            self._review.append(step)
+        is_other_option = spec.optional != step.spec.optional
         step.spec = spec
         for name, _ in spec.pool:
             self.pools.named(name)
@@ -231,9 +262,12 @@ class Declaring(Engine):
             self._set_estimate(step, spec.duration)
         if step.state is QUEUED:
             self.pools.rerank(step)
-        self._review_optional_suppliers(step)
+        if is_other_option:
+            self._review_need([step, *self._optional_suppliers(step)])
+        self._hold(step)
         self._touch(step)
-        if step.state in (FAILED, CANCELLED):
+        is_being_stopped = step.state is RUNNING and step.job is not None and step.job.stop is not None
+        if step.state in (FAILED, CANCELLED) or is_being_stopped:
             self._pend(step, "declared again")
         elif step.state is SUCCEEDED and spec.force:
             self._pend(step, "forced")
@@ -242,51 +276,54 @@ class Declaring(Engine):
         else:
             self._review.append(step)
 
-    def _own(self, step: Step, scope: Scope) -> None:
-        owner = step.scope
-        if owner is not None and owner is not scope:
-            owner.steps.pop(step.key, None)
-            owner.undecided.pop(step.key, None)
-        step.scope = scope
-        step.cell = scope.title
-        scope.undecided.pop(step.key, None)
-        scope.steps[step.key] = step
-        base = step.spec.base
-        scope.counts[base] = scope.counts.get(base, 0) + 1
-        if scope.leaving and step.job is not None:
-            self._left(scope, step.job.id)
-
     def _retire(self, step: Step) -> None:
         """A step is declared no longer: it never runs again unless it is declared again."""
         if not step.is_live:
             return
         if step.state in (RUNNING, QUEUED, CHECKING):
-            was_running = step.state is RUNNING
             self._pend(step, "no longer declared")
-            if was_running and step.job is not None:
+            if step.job is not None:
                 step.job.stop = Stop.RETIRE
         self.counts[step.state] -= 1
         step.reason = "no longer declared"
+        suppliers = self._optional_suppliers(step)
+        self.critical.mark_suppliers(step)
         self.graph.retire(step)
-        self._review.extend(self.graph.desert(step))
-        self._review_optional_suppliers(step)
+        for follower in self.graph.desert(step):
+            self._review.append(follower)
+            self.critical.mark_suppliers(follower)
+            suppliers += self._optional_suppliers(follower)
+        step.is_needed = False
+        self._review_need(suppliers)
         for path in step.spec.out:
             file = self.graph.files.get(path)
             if file is not None and file.producer is step:
-                self._set_file(file, FileState.BUILT if step.state is SUCCEEDED else FileState.OUTDATED)
+                self._set_file(file, self._state_without_maker(file))
                 self._review_readers(file)
+        self._may_be_stuck = True
         self._touch(step)
 
     def _declare_static(self, m: DeclareStatic) -> None:
-        self.graph.check_static(m.paths)
         scope = self._scope(m.scope)
+        yielding = self.graph.check_static(m.paths, scope)
+        # Nothing is refused below this line.
+        self._know(scope)
+        for step in yielding.values():
+            self._retire(step)
         for path in m.paths:
             file = self.graph.file(path)
             file.static.add(scope.id)
             scope.statics.add(path)
             scope.undecided_statics.discard(path)
             if file.producer is not None:
+                # That of a step which is not live: now the file stands for itself.
                 file.producer = None
+                self._set_file(file, FileState.MISSING if file.content is None else FileState.STATIC)
+                self._review_readers(file)
             self._out.files[path] = file
         if m.paths:
             self._look(m.paths, Looking("look"))
+
+
+def _has_equal_links(old: StepSpec, new: StepSpec) -> bool:
+    return (old.inp, old.out, old.after) == (new.inp, new.out, new.after)

@@ -11,9 +11,10 @@ import math
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from itertools import count
+from itertools import chain, count
 
 from stepup_nb.core import uptodate
+from stepup_nb.core.critical import CriticalPath
 from stepup_nb.core.errors import InternalError
 from stepup_nb.core.graph import Graph
 from stepup_nb.core.messages import (
@@ -31,8 +32,10 @@ from stepup_nb.core.model import (
     CANCELLED,
     CHECKING,
     FAILED,
+    FINISHED,
     PENDING,
     QUEUED,
+    RELYING,
     RUNNING,
     SUCCEEDED,
     Content,
@@ -80,6 +83,7 @@ class Engine:
     def __init__(self, workers: int) -> None:
         self.graph = Graph()
         self.pools = Pools(workers)
+        self.critical = CriticalPath(self.graph)
         self.jobs: dict[int, Job] = {}
         """Live jobs: those that hold slots."""
         self.holds: set[str] = set()
@@ -103,10 +107,12 @@ class Engine:
         """Live jobs that a cell's new round has not decided on (yet), with that cell."""
         self._delayed = 0
         """Steps that pause before another attempt."""
-        self._new_failures = False
-        """A step came to a bad end since waits were looked at."""
-        self._stale_tails = 0
-        """Changes since the critical paths were worked out."""
+        self._held: dict[str, dict[str, Step]] = {}
+        """Steps that were declared under a hold, by that hold; until its end."""
+        self._pool_waiters: dict[str, dict[str, Step]] = {}
+        """PENDING steps that wait for a pool's definition, or for a larger size of it."""
+        self._may_be_stuck = False
+        """Since waits were looked at, something that steps wait for may have come to nothing."""
 
     # --- time and the loop ---------------------------------------------------------------------
 
@@ -121,13 +127,14 @@ class Engine:
         while True:
             while self._review:
                 self._review_step(self._review.popleft())
-            # Working them out takes a walk over the graph: only where it decides, and less often as it grows.
-            if self._stale_tails * 8 > len(self.graph.steps) and self.pools.is_contended():
-                self._work_out_tails()
-            step = self.pools.next_start()
-            if step is None:
+            if self.pools.is_contended():
+                for step in self.critical.work_out():
+                    if step.state is QUEUED:
+                        self.pools.rerank(step)
+            best = self.pools.next_start()
+            if best is None:
                 break
-            self._start(step)
+            self._start(best)
 
     # --- moving --------------------------------------------------------------------------------
 
@@ -138,13 +145,18 @@ class Engine:
         if step.is_live:
             self.counts[step.state] -= 1
             self.counts[state] += 1
+        if step.state in FINISHED:
+            self.critical.mark(step)
+        elif state is CANCELLED:
+            self.critical.mark_suppliers(step)
         if step.state is QUEUED:
             if state is not RUNNING:
                 self.pools.dequeue(step)
             self._touch_pools(step.spec)
+        if state in (PENDING, FAILED, CANCELLED):
+            self._may_be_stuck = True
         step.state = state
-        step.reason = reason
-        self._out.steps[step.key] = step
+        self._touch(step, reason)
         if state is QUEUED:
             step.queued_at = self._now
             self.pools.enqueue(step)
@@ -154,6 +166,7 @@ class Engine:
         if reason is not None:
             step.reason = reason
         self._out.steps[step.key] = step
+        self._out.forgotten.pop(step.key, None)
 
     def _touch_pools(self, spec: StepSpec) -> None:
         for name, _ in spec.pool:
@@ -167,12 +180,17 @@ class Engine:
         todo = [(step, reason)]
         while todo:
             at, words = todo.pop()
-            if at.state is RUNNING:
-                self._stop(at, Stop.PUT_BACK)
+            had_outputs = at.state in (SUCCEEDED, RUNNING)
             at.token = 0
             at.is_outdated = False
             at.skipped = False
-            had_outputs = at.state in (SUCCEEDED, RUNNING)
+            if at is not step and at.job is not None and at.job.stop is Stop.CANCEL:
+                # Whatever goes on upstream of it: the user does not want it.
+                self._move(at, CANCELLED, "cancelled by the user")
+                self._let_down(at)
+                continue
+            if at.state is RUNNING:
+                self._stop(at, Stop.PUT_BACK)
             if at.state is not PENDING:
                 self._move(at, PENDING, words)
             else:
@@ -180,16 +198,16 @@ class Engine:
             self._review.append(at)
             if not had_outputs:
                 continue
+            self._review.extend(follower for follower in at.followers.values() if follower.state is QUEUED)
             for path in at.spec.out:
-                file = self.graph.files[path]
-                if file.producer is not at:
-                    continue
-                self._set_file(file, FileState.OUTDATED if at.record is not None else FileState.AWAITED)
-                todo += [
-                    (reader, f"input '{path}' is to be made again by step '{at.label}'")
-                    for reader in file.consumers.values()
-                    if reader.state in (SUCCEEDED, RUNNING, QUEUED, CHECKING)
-                ]
+                file = self.graph.files.get(path)
+                if file is None or file.producer is not at:
+                    continue  # another step took it over, while this one was not declared
+                self._set_file(file, _state_while_making(file))
+                readers = [reader for reader in file.consumers.values() if reader.state in RELYING]
+                if readers:
+                    words = f"input '{path}' is to be made again by step '{at.label}'"
+                    todo += [(reader, words) for reader in readers]
 
     def _set_file(self, file: File, state: FileState) -> None:
         if file.state is not state:
@@ -199,44 +217,108 @@ class Engine:
     def _review_readers(self, file: File) -> None:
         self._review.extend(reader for reader in file.consumers.values() if reader.state is PENDING)
 
+    # --- optional steps ------------------------------------------------------------------------
+
+    def _optional_suppliers(self, step: Step) -> list[Step]:
+        files = (self.graph.files.get(path) for path in step.spec.inp)
+        makers = [file.producer for file in files if file is not None]
+        return [s for s in (*makers, *step.needs_after.values()) if s is not None and s.spec.optional]
+
+    def _review_need(self, steps: Iterable[Step]) -> None:
+        """Find out anew whether optional steps are needed, and the optional ones they need in turn."""
+        todo = list(steps)
+        while todo:
+            step = todo.pop()
+            files = (self.graph.files[path] for path in step.spec.out) if step.is_live else ()
+            readers = chain.from_iterable(file.consumers.values() for file in files)
+            is_needed = (
+                step.is_live
+                and step.spec.optional
+                and any(not s.spec.optional or s.is_needed for s in chain(readers, step.followers.values()))
+            )
+            if is_needed is not step.is_needed:
+                step.is_needed = is_needed
+                self._review.append(step)
+                todo += self._optional_suppliers(step)
+
     # --- waiting: one predicate ----------------------------------------------------------------
 
-    def _obstacle(self, step: Step) -> str:
-        """Say what keeps a step from being checked, or return an empty text."""
+    def _obstacle(self, step: Step, *, is_told: bool = False) -> str:
+        """Say what keeps a live step from being checked, or return an empty text.
+
+        Where people are told, it guesses what they meant, which takes a while.
+        """
         spec = step.spec
         if step.job is not None:
             return "waits for the end of its earlier job"
         if spec.block:
             return "blocked (--block)"
-        if spec.optional and not self._is_needed(step):
+        if spec.optional and not step.is_needed:
             return "optional: no step needs its outputs"
         if step.hold and step.hold in self.holds:
             return "held until the end of its hold() block"
-        for name, target in step.needs_after.items():
-            if target is None:
-                hint = did_you_mean(
-                    name, [key for key, s in self.graph.steps.items() if s.is_live and s is not step]
-                )
-                return f"--after names a step '{name}' that is not declared{hint}"
-            if target.state is not SUCCEEDED:
-                return self._supplier(target, "waits for")
-        for path in spec.inp:
-            if words := self._missing(self.graph.files[path]):
-                return words
-        if self._dying:
-            for path in (*spec.inp, *spec.out, *spec.vol):
-                for job in self._dying.get(path, {}).values():
-                    if path not in spec.inp or path in job.writes:
-                        job.blocks.add(step.key)
-                        return f"waits until the stopped job of '{self._label(job.step)}' is gone"
+        if words := self._missing_supply(step, is_told=is_told):
+            return words
+        if self._dying and (job := self._dying_job(spec)) is not None:
+            job.blocks.add(step.key)
+            return f"waits until the stopped job of '{self._label(job.step)}' is gone"
         scope = step.scope
         if scope is not None and scope.leaving and not scope.released:
             return "waits until what an earlier run of its cell started is decided"
         if step.not_before > self._now:
+            if not step.attempts:
+                return "pauses: the machine had no room for its process"
             return f"pauses before attempt {step.attempts + 1} of {spec.retry + 1}"
-        if step.is_outdated:
-            return self.pools.obstacle(spec.pool)
+        return self._pool_obstacle(step) if step.is_outdated else ""
+
+    def _missing_supply(self, step: Step, *, is_told: bool) -> str:
+        """Say which input, or which step of its ``after``, a step lacks, or return an empty text."""
+        inp, after = step.spec.inp, step.spec.after
+        number = len(inp) + len(after)
+        # What was missing last mostly still is: of thousands of suppliers, one is looked at.
+        for place in range(step.at, step.at + number):
+            at = place % number
+            if at < len(inp):
+                words = self._missing(self.graph.files[inp[at]])
+            else:
+                words = self._not_yet(step, after[at - len(inp)], is_told=is_told)
+            if words:
+                step.at = at
+                return words
         return ""
+
+    def _not_yet(self, step: Step, name: str, *, is_told: bool) -> str:
+        """Say why what ``after`` names does not let a step go, or return an empty text."""
+        target = step.needs_after[name]
+        if target is not None:
+            return "" if target.state is SUCCEEDED else self._supplier(target, "waits for")
+        if is_told:
+            known = self.graph.meanings(name, step)
+            if len(known) > 1:
+                return f"--after names '{name}', which is a part of the names of {len(known)} steps"
+            if not known:
+                others = [key for key, s in self.graph.steps.items() if s.is_live and s is not step]
+                return f"--after names a step '{name}' that is not declared{did_you_mean(name, others)}"
+        return f"--after names a step '{name}' that is not declared"
+
+    def _dying_job(self, spec: StepSpec) -> Job | None:
+        """Return a job that is being stopped and is in the way: they do not just read the same."""
+        for path in spec.inp:
+            for job in self._dying.get(path, {}).values():
+                if path in job.writes:
+                    return job
+        for path in (*spec.out, *spec.vol):
+            for job in self._dying.get(path, {}).values():
+                return job
+        return None
+
+    def _pool_obstacle(self, step: Step) -> str:
+        """Say why its pools, as they are defined, cannot serve a step, or return an empty text."""
+        words = self.pools.obstacle(step.spec.pool)
+        if words:
+            for name, _ in step.spec.pool:
+                self._pool_waiters.setdefault(name, {})[step.key] = step
+        return words
 
     def _missing(self, file: File) -> str:
         """Say why a file is no usable input (yet), or return an empty text."""
@@ -249,16 +331,27 @@ class Engine:
             return ""
         if isinstance(file.look, FileProblem):
             return f"input '{file.path}' {file.look.words}"
-        if maker is not None:
-            if file.state is FileState.BUILT:
-                return ""
-            what = "is missing" if file.look is None else "is not as it was built"
+        what = "is missing" if file.look is None else "is not as it was built"
+        if maker is not None and file.state is not FileState.BUILT:
             return (
                 f"input '{file.path}' {what}; it was made by step '{maker.label}', which is not declared now"
             )
-        if file.look is None:
-            return f"input '{file.path}' is missing, and no step builds it"
-        return ""
+        return f"input '{file.path}' is missing, and no step builds it" if file.look is None else ""
+
+    def _is_to_appear(self, file: File) -> bool:
+        """Tell whether only a look can find that a file has become a usable input."""
+        is_made = file.producer is not None and file.producer.is_live
+        return file.seen and not is_made and bool(self._missing(file))
+
+    def _state_without_maker(self, file: File) -> FileState:
+        """Return the state of an output whose step is not live: it counts as built as long as it is as recorded."""
+        maker = file.producer
+        recorded = (
+            None if maker is None or maker.record is None else maker.record.content_of_output(file.path)
+        )
+        if file.content is None:
+            return FileState.AWAITED
+        return FileState.BUILT if file.content == recorded else FileState.OUTDATED
 
     @staticmethod
     def _supplier(step: Step, words: str) -> str:
@@ -268,29 +361,15 @@ class Engine:
             return f"{words} step '{step.label}', which was cancelled"
         return f"{words} step '{step.label}'"
 
-    def _is_needed(self, step: Step) -> bool:
-        """Tell whether an optional step is needed: through its consumers, and theirs."""
-        todo = [step]
-        done = set()
-        while todo:
-            at = todo.pop()
-            if at.key in done:
-                continue
-            done.add(at.key)
-            for path in at.spec.out:
-                for reader in self.graph.files[path].consumers.values():
-                    if not reader.spec.optional:
-                        return True
-                    todo.append(reader)
-        return False
-
     def reason(self, step: Step) -> str:
         """Say in words why a step is where it is."""
-        if step.state is PENDING:
-            return self._obstacle(step) or self.pools.obstacle(step.spec.pool) or step.reason
         if step.state is QUEUED:
             return self.pools.why(step)
-        return step.reason
+        if step.state is not PENDING:
+            return step.reason
+        if not step.is_live:
+            return step.reason or "not declared in this session"
+        return self._obstacle(step, is_told=True) or self.pools.obstacle(step.spec.pool) or step.reason
 
     def _label(self, key: str) -> str:
         step = self.graph.steps.get(key)
@@ -340,22 +419,35 @@ class Engine:
         looking = self._looking.pop(report.token, None)
         if looking is None:
             return
-        self._plain_looks -= looking.step is None
-        before = {path: self._known(path) for path in report.looks} if looking.purpose == "verify" else {}
+        step, job = looking.step, looking.job
+        self._plain_looks -= step is None
+        is_verifying = step is not None and job is not None and looking.purpose == "verify"
+        before = {path: self._known(path) for path in report.looks} if is_verifying else {}
+        if step is not None and job is not None and is_verifying and step.token == report.token:
+            # Before their makers are told: what a step does to its own inputs is its own fault.
+            self._judge_inputs(step, job, report)
+        again = []
         for path, look in report.looks.items():
             file = self.graph.files.get(path)
-            if file is not None:
-                self._see(file, look)
-        step = looking.step
+            if file is None:
+                continue
+            if report.token < file.token and not _is_same(look, file.look):
+                # A look that began later has told otherwise. Which of the two is the older truth?
+                again.append(path)
+                continue
+            file.token = max(report.token, file.token)
+            self._see(file, look)
+        if again:
+            self._look(again, Looking("look"))
         if step is None or step.token != report.token:
             return
         step.token = 0
         if looking.purpose == "check":
             self._checked(step)
-        elif looking.purpose == "confirm" and looking.job is not None:
-            self._confirmed(step, looking.job, report)
-        elif looking.purpose == "verify" and looking.job is not None:
-            self._verified(step, looking.job, report, before)
+        elif looking.purpose == "confirm" and job is not None:
+            self._confirmed(step, job)
+        elif job is not None:
+            self._verified(step, job, report, before)
 
     def _see(self, file: File, look: Look) -> None:
         """Take note of what a file is now, and of what follows for its maker and its readers."""
@@ -366,22 +458,16 @@ class Engine:
         file.seen = True
         content = file.content
         maker = file.producer
-        if maker is not None and file.path in maker.spec.vol:
-            return
         if maker is None:
             self._set_file(file, FileState.MISSING if content is None else FileState.STATIC)
-        elif maker.is_live:
-            if maker.state is SUCCEEDED and maker.record is not None:
+        elif not maker.is_live:
+            self._set_file(file, self._state_without_maker(file))
+        else:
+            if maker.state is SUCCEEDED and maker.record is not None and file.state is not FileState.VOLATILE:
                 if maker.record.content_of_output(file.path) != content:
                     what = "is missing" if content is None else "changed"
                     self._pend(maker, f"output '{file.path}' {what}")
             return
-        else:
-            recorded = None if maker.record is None else maker.record.content_of_output(file.path)
-            if content is None:
-                self._set_file(file, FileState.AWAITED)
-            else:
-                self._set_file(file, FileState.BUILT if recorded == content else FileState.OUTDATED)
         if content != before or not was_seen:
             self._content_changed(file, was_seen)
 
@@ -392,11 +478,21 @@ class Engine:
             if reader.state is SUCCEEDED:
                 if reader.record is None or reader.record.content_of_input(file.path) != content:
                     self._pend(reader, words)
-            elif reader.state is QUEUED or (reader.state is FAILED and was_seen):
+            elif reader.state is QUEUED:
                 self._pend(reader, words)
+            elif reader.state is FAILED and was_seen:
+                self._revive(reader, file, words)
             elif reader.state is PENDING:
                 reader.is_outdated = False
                 self._review.append(reader)
+
+    def _revive(self, step: Step, file: File, words: str) -> None:
+        """A step that failed gets another chance if an input is not what its last job read."""
+        read = None if step.last is None else step.last.inputs.get(file.path)
+        # One that changes its own inputs would go on for ever.
+        if (read is None or read.content != file.content) and step.putbacks <= PUT_BACKS:
+            step.attempts = 0
+            self._pend(step, words)
 
     def _contents(self, paths: Iterable[str]) -> dict[str, Content | None]:
         return {path: self.graph.files[path].content for path in paths}
@@ -404,8 +500,7 @@ class Engine:
     def _checked(self, step: Step) -> None:
         """All its files were looked at: is it up to date?"""
         spec = step.spec
-        obstacle = self._obstacle(step)
-        if obstacle:
+        if obstacle := self._obstacle(step):
             self._move(step, PENDING, obstacle)
             return
         inputs = {path: content for path, content in self._contents(spec.inp).items() if content is not None}
@@ -426,7 +521,7 @@ class Engine:
         step.why = tuple(why)
         step.is_outdated = True
         step.checked = self._turn
-        if words := self.pools.obstacle(spec.pool):
+        if words := self._pool_obstacle(step):
             self._move(step, PENDING, words)
         else:
             self._move(step, QUEUED, "; ".join(why[:3]))
@@ -467,9 +562,7 @@ class Engine:
         else:
             self._launch(step, job)
 
-    def _confirmed(self, step: Step, job: Job, report: FilesLooked) -> None:
-        if job.id not in self.jobs:
-            return
+    def _confirmed(self, step: Step, job: Job) -> None:
         missing = [path for path in job.reads if self._known(path) is None]
         if missing:
             self._unstart(step, job)
@@ -544,6 +637,8 @@ class Engine:
                     dying.pop(job.id, None)
                     if not dying:
                         del self._dying[path]
+            # What waited for its end, or upstream of it, is perhaps stuck now.
+            self._may_be_stuck = True
         for key in job.blocks:
             if (waiting := self.graph.steps.get(key)) is not None:
                 self._review.append(waiting)
@@ -570,8 +665,19 @@ class Engine:
         self._gone(job)
         job.ended = self._now
         job.notes = (report.words,)
-        self._out.jobs[job.id] = job
-        self._end(step, job, Outcome.FAILED, report.words)
+        if job.stop is not None:
+            self._stopped(step, job)
+        else:
+            self._end(step, job, Outcome.FAILED, report.words)
+
+    def _stopped(self, step: Step | None, job: Job) -> None:
+        if job.stop is Stop.TIMEOUT:
+            after = (
+                f" of {step.spec.timeout:g} s" if step is not None and step.spec.timeout is not None else ""
+            )
+            self._end(step, job, Outcome.TIMED_OUT, f"stopped after its time-out{after}")
+        else:
+            self._end(step, job, Outcome.CANCELLED, "cancelled by the user")
 
     def _job_ended(self, report: JobEnded) -> None:
         job = self.jobs.get(report.job)
@@ -584,11 +690,8 @@ class Engine:
         job.leftovers, job.notes = report.leftovers, report.notes
         self._out.jobs[job.id] = job
         step = self.graph.steps.get(job.step)
-        if job.stop is Stop.TIMEOUT and step is not None and step.spec.timeout is not None:
-            words = f"stopped after its time-out of {step.spec.timeout:g} s"
-            self._end(step, job, Outcome.TIMED_OUT, words)
-        elif job.stop is not None:
-            self._end(step, job, Outcome.CANCELLED, "cancelled by the user")
+        if job.stop is not None:
+            self._stopped(step, job)
         elif report.returncode != 0:
             self._end(step, job, Outcome.FAILED, ending(report.returncode))
         elif step is None or step.job is not job:
@@ -601,34 +704,30 @@ class Engine:
             )
             self._end(step, job, Outcome.SUCCEEDED, job.why)
 
+    def _judge_inputs(self, step: Step, job: Job, report: FilesLooked) -> None:
+        """The command ended with 0: were its inputs left alone, even if they are the same again?"""
+        changed = [path for path in job.reads if not _is_same(report.looks.get(path), job.inputs.get(path))]
+        if not changed:
+            return
+        step.token = 0
+        step.putbacks += 1
+        words = f"input '{changed[0]}' changed while it ran"
+        if step.putbacks > PUT_BACKS:
+            self._end(step, job, Outcome.FAILED, f"{words}, {step.putbacks} times", is_final=True)
+            return
+        job.outcome = Outcome.CANCELLED
+        job.notes = (*job.notes, f"{words}; result not recorded")
+        self._out.jobs[job.id] = job
+        step.last, step.job = job, None
+        step.attempts -= 1
+        self._out.lines.append(LogLine("RESCHEDULE", step.key, job.id))
+        self._pend(step, f"{words}; runs again ({step.putbacks} of {PUT_BACKS})")
+
     def _verified(
         self, step: Step, job: Job, report: FilesLooked, before: dict[str, FileHash | None]
     ) -> None:
-        """The command ended with 0: were the inputs left alone, and are all outputs there?"""
+        """The command ended with 0 and left its inputs alone: are all outputs there?"""
         looks = report.looks
-        changed = []
-        for path in job.reads:
-            was, now = job.inputs.get(path), looks.get(path)
-            if not (
-                was is not None
-                and isinstance(now, FileHash)
-                and was.content == now.content
-                and was.mark == now.mark
-            ):
-                changed.append(path)
-        if changed:
-            words = f"input '{changed[0]}' changed while it ran"
-            if step.putbacks < PUT_BACKS:
-                job.outcome = Outcome.CANCELLED
-                job.notes = (*job.notes, f"{words}; result not recorded")
-                step.putbacks += 1
-                step.last, step.job = job, None
-                step.attempts -= 1
-                self._out.lines.append(LogLine("RESCHEDULE", step.key, job.id))
-                self._pend(step, f"{words}; runs again ({step.putbacks} of {PUT_BACKS})")
-                return
-            self._end(step, job, Outcome.FAILED, f"{words}, {PUT_BACKS + 1} times")
-            return
         outputs: list[tuple[str, Content]] = []
         for path in step.spec.out:
             look = looks.get(path)
@@ -656,7 +755,9 @@ class Engine:
         )
         self._end(step, job, Outcome.SUCCEEDED, job.why)
 
-    def _end(self, step: Step | None, job: Job, outcome: Outcome, words: str) -> None:
+    def _end(
+        self, step: Step | None, job: Job, outcome: Outcome, words: str, *, is_final: bool = False
+    ) -> None:
         """A job is over: record it, and move its step if the job is still the current one."""
         job.outcome = outcome
         self._out.jobs[job.id] = job
@@ -677,19 +778,17 @@ class Engine:
             for path in step.spec.out:
                 for reader in list(self.graph.files[path].consumers.values()):
                     if reader.state is FAILED:
-                        self._pend(reader, f"input '{path}' was made again")
+                        self._revive(reader, self.graph.files[path], f"input '{path}' was made again")
         elif outcome is Outcome.CANCELLED:
             self._move(step, CANCELLED, words)
             self._out.lines.append(LogLine("FAIL", step.key, job.id))
             self._let_down(step)
         else:
             self._out.lines.append(LogLine("FAIL", step.key, job.id))
-            if step.attempts <= step.spec.retry:
+            if step.attempts <= step.spec.retry and not is_final:
                 self._delay(step, min(0.1 * 2 ** (step.attempts - 1), 10.0))
                 self._pend(step, words)
-                step.is_outdated = False
             else:
-                self._new_failures = True
                 self._move(step, FAILED, words)
                 self._let_down(step)
 
@@ -697,7 +796,7 @@ class Engine:
         """Tell the steps that wait for it that it will not deliver."""
         for path in step.spec.out:
             file = self.graph.files[path]
-            self._set_file(file, FileState.OUTDATED if file.look is not None else FileState.AWAITED)
+            self._set_file(file, _state_while_making(file))
             self._review_readers(file)
         self._review.extend(follower for follower in step.followers.values() if follower.state is PENDING)
 
@@ -707,40 +806,39 @@ class Engine:
 
         def go_on() -> None:
             self._delayed -= 1
+            self._may_be_stuck = True
             self._review.append(step)
 
         self._at(step.not_before, go_on)
 
-    # --- critical path -------------------------------------------------------------------------
+    def _forget_attempts(self, step: Step) -> None:
+        """The user asks for a step (again): what it went through before does not count."""
+        job = step.job
+        is_running = job is not None and job.is_launched and job.stop is None
+        step.attempts = 1 if is_running else 0
+        step.putbacks = 0
+        step.not_before = 0.0
+
+    def _hold(self, step: Step) -> None:
+        if step.hold:
+            self._held.setdefault(step.hold, {})[step.key] = step
 
     def _set_estimate(self, step: Step, seconds: float) -> None:
         if step.estimate != seconds:
             step.estimate = seconds
-            self._stale_tails += 1
+            self.critical.mark(step)
 
-    def _work_out_tails(self) -> None:
-        """Work out the longest remaining time of every live step, consumers before their suppliers."""
-        self._stale_tails = 0
-        done: set[str] = set()
-        for start in self.graph.steps.values():
-            todo = [start] if start.is_live and start.key not in done else []
-            while todo:
-                step = todo[-1]
-                behind = [r for path in step.spec.out for r in self.graph.files[path].consumers.values()]
-                behind += step.followers.values()
-                waiting = [other for other in behind if other.key not in done]
-                if waiting:
-                    todo += waiting
-                    continue
-                todo.pop()
-                if step.key in done:
-                    continue
-                done.add(step.key)
-                tail = step.estimate + max((other.tail for other in behind), default=0.0)
-                if tail != step.tail:
-                    step.tail = tail
-                    if step.state is QUEUED:
-                        self.pools.rerank(step)
+
+def _is_same(look: Look, other: Look) -> bool:
+    """Tell whether two looks saw the same: content, and the marks by which a touch is known."""
+    if isinstance(look, FileHash) and isinstance(other, FileHash):
+        return look.content == other.content and look.mark == other.mark
+    return look == other
+
+
+def _state_while_making(file: File) -> FileState:
+    """Return the state of an output whose live step has not succeeded."""
+    return FileState.OUTDATED if file.look is not None else FileState.AWAITED
 
 
 def slot_variable(pool: str) -> str:

@@ -48,10 +48,6 @@ class StepUpError(Exception):
             lines.append(f"  fix: {self.fix}")
         return "\n".join(lines)
 
-    def _render_traceback_(self) -> list[str]:
-        """Let IPython show the block instead of our traceback."""
-        return [f"{type(self).__name__}: {line}" if i == 0 else line for i, line in enumerate(str(self).splitlines())]
-
     def to_json(self) -> dict[str, Any]:
         """Return the form in which the error travels from the director to a client."""
         return {
@@ -63,7 +59,15 @@ class StepUpError(Exception):
         }
 
 
-class UsageError(StepUpError):
+class _Block(StepUpError):
+    """Shown as its text alone."""
+
+    def _render_traceback_(self) -> list[str]:
+        # IPython shows this instead of a traceback.
+        return f"{type(self).__name__}: {self}".splitlines()
+
+
+class UsageError(_Block):
     """The user can mend it."""
 
 
@@ -71,7 +75,7 @@ class OwnerError(UsageError):
     """Another kernel, or a director that outlived its kernel, holds this notebook's database."""
 
 
-class StepsFailed(StepUpError):
+class StepsFailed(_Block):
     """A wait ended and some awaited steps did not succeed.
 
     Attributes
@@ -90,8 +94,6 @@ class StepsFailed(StepUpError):
 
 class InternalError(StepUpError):
     """A mistake of ours: where it comes from matters, so that it is shown with its traceback."""
-
-    _render_traceback_ = None  # type: ignore[assignment]
 
     def __init__(self, what: str, why: str = "") -> None:
         super().__init__("SNB-900", what, why, "please report it, with this text and the cell that led to it")

@@ -1,4 +1,4 @@
-"""Messages on a stream: four bytes of length, then JSON. Both ends of the socket speak it, neither is known here.
+"""Messages on a stream: four bytes of length, then JSON. Both ends of the socket speak it, neither is known.
 
 JSON escapes everything outside ASCII, so that names that are no UTF-8 pass through unharmed. Nothing is ever
 unpickled (P26).
@@ -12,26 +12,34 @@ from typing import Any
 from stepup_nb.core.errors import UsageError
 
 LIMIT = 4 * 1024 * 1024
-"""Bytes of one message; whoever sends more is cut off."""
+"""Bytes of one message to a director; whoever announces more is cut off."""
+ANSWER_LIMIT = 256 * 1024 * 1024
+"""Bytes of one message from a director: the status of many steps is long, and its clients trust it."""
+
+
+def _refuse(word: str) -> float:
+    raise ValueError(f"{word} is no number")
+
 
 _encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
+_decode = json.JSONDecoder(parse_constant=_refuse).decode
 
 
-def frame(message: dict[str, Any]) -> bytes:
+def frame(message: dict[str, Any], limit: int = LIMIT) -> bytes:
     """Return the bytes that carry a message.
 
     Raises
     ------
     UsageError
-        SNB-205 for a message of more than `LIMIT` bytes.
+        SNB-205 for a message of more bytes than the limit.
     """
     body = _encode(message).encode("ascii")
-    if len(body) > LIMIT:
+    if len(body) > limit:
         raise UsageError(
             "SNB-205",
             f"A message of {len(body)} bytes is too long.",
-            f"the limit is {LIMIT} bytes",
-            "shorten the command, for instance by putting it into a file",
+            f"the limit is {limit} bytes",
+            "put what is long into a file, and give the file's name",
         )
     return len(body).to_bytes(4, "big") + body
 
@@ -39,7 +47,8 @@ def frame(message: dict[str, Any]) -> bytes:
 class Frames:
     """Bytes in, messages out."""
 
-    def __init__(self) -> None:
+    def __init__(self, limit: int = LIMIT) -> None:
+        self._limit = limit
         self._buffer = bytearray()
 
     def feed(self, data: bytes) -> list[dict[str, Any]]:
@@ -50,22 +59,23 @@ class Frames:
         ValueError
             The peer does not speak this protocol.
         """
-        self._buffer += data
+        buffer = self._buffer
+        buffer += data
         messages: list[dict[str, Any]] = []
         start = 0
-        while len(self._buffer) - start >= 4:
-            size = int.from_bytes(self._buffer[start : start + 4], "big")
-            if size > LIMIT:
-                raise ValueError(f"a message of {size} bytes")
-            if len(self._buffer) - start - 4 < size:
+        while len(buffer) - start >= 4:
+            end = start + 4 + int.from_bytes(buffer[start : start + 4], "big")
+            if end - start - 4 > self._limit:
+                raise ValueError(f"a message of {end - start - 4} bytes")
+            if len(buffer) < end:
                 break
             try:
-                message = json.loads(self._buffer[start + 4 : start + 4 + size])
+                message = _decode(buffer[start + 4 : end].decode())
             except RecursionError:
                 raise ValueError("a message nested too deeply") from None
             if not isinstance(message, dict):
                 raise ValueError("a message that is no object")
             messages.append(message)
-            start += 4 + size
-        del self._buffer[:start]
+            start = end
+        del buffer[:start]
         return messages

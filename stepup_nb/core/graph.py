@@ -6,22 +6,12 @@ leaves the graph as it is.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 
+from stepup_nb.core.alike import Alike, Same
 from stepup_nb.core.errors import UsageError
-from stepup_nb.core.model import File, FileState, Scope, ScopeKind, Step, StepSpec, StepState
-from stepup_nb.core.words import counted, did_you_mean
-
-
-class _Same:
-    """The steps of one base, told apart by their numbers."""
-
-    def __init__(self) -> None:
-        self.steps: dict[str, Step] = {}
-        self.idle: dict[str, Step] = {}
-        """Those that are not live."""
-        self.lowest = 1
-        """No number below is free."""
+from stepup_nb.core.model import FINISHED, File, FileState, Scope, ScopeKind, Step, StepSpec
+from stepup_nb.core.words import counted, did_you_mean, one_line
 
 
 class Graph:
@@ -31,7 +21,7 @@ class Graph:
         self.steps: dict[str, Step] = {}
         self.files: dict[str, File] = {}
         self.scopes: dict[str, Scope] = {}
-        self._same: dict[str, _Same] = {}
+        self._same: dict[str, Same] = {}
         self._awaited: dict[str, dict[str, Step]] = {}
         """Live steps whose ``after`` names something that is not there (yet), by that name."""
 
@@ -47,13 +37,10 @@ class Graph:
     def add(self, step: Step) -> None:
         """Let the graph know a step that is not live (yet)."""
         self.steps[step.key] = step
-        same = self._same.get(step.spec.base)
-        if same is None:
-            same = self._same[step.spec.base] = _Same()
-        same.steps[step.key] = same.idle[step.key] = step
+        self._same.setdefault(step.spec.base, Same()).add(step)
 
     def remove(self, step: Step) -> None:
-        """Forget a step and its claims."""
+        """Forget a step that is not live, and its claims."""
         self.unlink(step)
         for path in (*step.spec.inp, *step.spec.out, *step.spec.vol):
             file = self.files.get(path)
@@ -61,56 +48,73 @@ class Graph:
                 del self.files[path]
         del self.steps[step.key]
         same = self._same[step.spec.base]
-        del same.steps[step.key]
-        same.idle.pop(step.key, None)
-        same.lowest = min(same.lowest, step.number)
-        if not same.steps:
+        same.remove(step)
+        if not same.count:
             del self._same[step.spec.base]
-        if step.scope is not None:
-            step.scope.steps.pop(step.key, None)
-            step.scope.undecided.pop(step.key, None)
 
-    def enliven(self, step: Step) -> None:
-        """Make a known step live, with all its links."""
+    def enliven(self, step: Step, scope: Scope) -> None:
+        """Make a known step live, declared by that scope, with all its links."""
         step.is_live, step.is_retired = True, False
-        self._same[step.spec.base].idle.pop(step.key, None)
+        self._same[step.spec.base].idle.discard(step.key)
+        self.own(step, scope)
         self.link(step)
+
+    def own(self, step: Step, scope: Scope) -> None:
+        """Make the scope the one that declared a live step last."""
+        self._disown(step)
+        step.scope, step.cell = scope, scope.title
+        scope.undecided.pop(step.key, None)
+        scope.steps[step.key] = step
+        if (previous := scope.previous.get(step.spec.base)) is not None:
+            previous.discard(step.key)
+        self._same[step.spec.base].own(step, scope.id)
+
+    def _disown(self, step: Step) -> None:
+        owner = step.scope
+        if owner is not None:
+            owner.steps.pop(step.key, None)
+            owner.undecided.pop(step.key, None)
+            if (previous := owner.previous.get(step.spec.base)) is not None:
+                previous.discard(step.key)
+            self._same[step.spec.base].disown(step.key, owner.id)
 
     def retire(self, step: Step) -> None:
         """Make a step live no longer: its claims yield from now on, and it reads nothing."""
         step.is_live, step.is_retired = False, True
-        same = self._same[step.spec.base]
-        same.idle[step.key] = step
-        same.lowest = min(same.lowest, step.number)
+        self._disown(step)
+        self._same[step.spec.base].retire(step)
         self.unlink_inputs(step)
-        if step.scope is not None:
-            step.scope.steps.pop(step.key, None)
-            step.scope.undecided.pop(step.key, None)
+        for path in step.spec.vol:
+            self._release(path, step)
 
     def link(self, step: Step) -> None:
-        """Make the step claim its outputs; a live one also consumes its inputs and follows what it names."""
+        """Make the step claim its outputs; a live one also its by-products, its inputs, and what it follows."""
         for path in step.spec.out:
             file = self.file(path)
             file.producer = step
             file.state = FileState.AWAITED if step.record is None else FileState.OUTDATED
+        if not step.is_live:
+            return
         for path in step.spec.vol:
             file = self.file(path)
             file.producer = step
             file.state = FileState.VOLATILE
-        if step.is_live:
-            self.link_inputs(step)
-
-    def link_inputs(self, step: Step) -> None:
-        """Make the step a consumer of its inputs, and a follower of the steps it comes after."""
         for path in step.spec.inp:
             self.file(path).consumers[step.key] = step
         for name in step.spec.after:
-            self.follow(step, name)
+            self._follow(step, name)
+
+    def unlink(self, step: Step) -> None:
+        """Undo `link`."""
+        self.unlink_inputs(step)
+        for path in (*step.spec.out, *step.spec.vol):
+            self._release(path, step)
 
     def unlink_inputs(self, step: Step) -> None:
-        """Undo `link_inputs`."""
+        """Let the step read nothing and follow nobody."""
         for path in step.spec.inp:
-            self.files[path].consumers.pop(step.key, None)
+            if (file := self.files.get(path)) is not None:
+                file.consumers.pop(step.key, None)
         for name, target in step.needs_after.items():
             if target is not None:
                 target.followers.pop(step.key, None)
@@ -118,21 +122,18 @@ class Graph:
                 self._await_no_more(step, name)
         step.needs_after.clear()
 
-    def unlink(self, step: Step) -> None:
-        """Undo `link`."""
-        self.unlink_inputs(step)
-        for path in (*step.spec.out, *step.spec.vol):
-            file = self.files.get(path)
-            if file is not None and file.producer is step:
-                file.producer = None
-                file.state = FileState.STATIC if file.content else FileState.MISSING
+    def _release(self, path: str, step: Step) -> None:
+        file = self.files.get(path)
+        if file is not None and file.producer is step:
+            file.producer = None
+            file.state = FileState.STATIC if file.content else FileState.MISSING
 
     # --- after ---
 
-    def follow(self, step: Step, name: str) -> None:
+    def _follow(self, step: Step, name: str) -> None:
         """Find the live step that a name of ``after`` means, or remember that there is none yet."""
-        target = self.find_live(name)
-        if target is None or target is step:
+        target = self.find_live(name, step)
+        if target is None:
             step.needs_after[name] = None
             self._awaited.setdefault(name, {})[step.key] = step
         else:
@@ -147,37 +148,71 @@ class Graph:
         if not waiting:
             del self._awaited[name]
 
-    def take_awaiting(self, step: Step) -> list[Step]:
-        """Let all whose ``after`` means this step, declared just now, follow it, and return them."""
-        found = [
+    def _awaiting(self, key: str) -> list[tuple[Step, str]]:
+        return [
             (waiting, name)
             for name, steps in self._awaited.items()
-            if name in step.key
+            if name in key
             for waiting in steps.values()
-            if waiting is not step
+            if waiting.key != key
         ]
+
+    def take_awaiting(self, step: Step) -> list[Step]:
+        """Let all whose ``after`` means this step, declared just now, follow it, and return them."""
+        found = self._awaiting(step.key)
         for waiting, name in found:
-            self.follow(waiting, name)
+            self._follow(waiting, name)
         return [waiting for waiting, _ in found]
 
     def desert(self, step: Step) -> list[Step]:
-        """Let all that follow a step look for another one, because it is not live any more; return them."""
-        deserted = list(step.followers.values())
-        step.followers.clear()
-        for follower in deserted:
+        """Let all whose ``after`` named a step that is not live any more look for another one; return them."""
+        for follower in step.followers.values():
             for name, target in follower.needs_after.items():
                 if target is step:
                     follower.needs_after[name] = None
                     self._awaited.setdefault(name, {})[follower.key] = follower
-                    self.follow(follower, name)
-        return deserted
+        step.followers.clear()
+        # Also a name that meant several steps may mean one now.
+        found = self._awaiting(step.key)
+        for waiting, name in found:
+            target = self.find_live(name, waiting)
+            # Nobody declares anything here, so that nobody could be told of a circle.
+            if target is not None and not self._is_behind(target, waiting):
+                self._follow(waiting, name)
+        return [waiting for waiting, _ in found]
 
-    def find_live(self, name: str) -> Step | None:
-        """Return the live step of that key, else the only live one whose key contains the name."""
+    def _is_behind(self, step: Step, first: Step) -> bool:
+        """Tell whether a step waits, through whatever others, for another one."""
+        todo, done = [first], {first.key}
+        while todo:
+            at = todo.pop()
+            if at is step:
+                return True
+            behind = list(at.followers.values())
+            for path in at.spec.out:
+                behind += self.files[path].consumers.values()
+            for other in behind:
+                if other.key not in done:
+                    done.add(other.key)
+                    todo.append(other)
+        return False
+
+    def meanings(
+        self, name: str, asking: Step | None = None, gone: Container[str] = frozenset()
+    ) -> list[Step]:
+        """Return the live steps that a name may mean to a step: that of this key, else all it is a part of."""
         step = self.steps.get(name)
-        if step is not None and step.is_live:
-            return step
-        found = [s for key, s in self.steps.items() if s.is_live and name in key]
+        if step is not None and step.is_live and step is not asking and name not in gone:
+            return [step]
+        return [
+            s
+            for key, s in self.steps.items()
+            if s.is_live and name in key and s is not asking and key not in gone
+        ]
+
+    def find_live(self, name: str, asking: Step | None = None) -> Step | None:
+        """Return the live step of that key, else the only live one whose key contains the name."""
+        found = self.meanings(name, asking)
         return found[0] if len(found) == 1 else None
 
     def find(self, name: str) -> Step:
@@ -211,8 +246,8 @@ class Graph:
 
     # --- which step does a declaration mean? ---
 
-    def identify(self, spec: StepSpec, scope: Scope) -> tuple[Step | None, str]:
-        """Return the step that a declaration adopts or changes, if any, and the key that it gets.
+    def identify(self, spec: StepSpec, scope: Scope) -> tuple[Step | None, str, int]:
+        """Return the step that a declaration adopts or changes, if any, and the key and number that it gets.
 
         SPEC 3.1 and 3.2: the k-th equal declaration of a round takes the k-th of the cell's last round, else
         an equal step that is not live, else the lowest number that no live step has.
@@ -223,33 +258,38 @@ class Graph:
             SNB-403 when a name is taken.
         """
         if spec.name is not None:
-            return self._identify_named(spec, scope), spec.name
+            return self._identify_named(spec, scope), spec.name, 1
         same = self._same.get(spec.base)
-        if same is None:
-            return None, spec.base
-        arguments = spec.arguments
-        mine = [s for s in scope.previous.get(spec.base, ()) if s.key in scope.undecided]
-        for step in mine:
-            if step.spec.arguments == arguments:
-                return step, step.key
-        if mine:
-            return mine[0], mine[0].key
-        if len(same.steps) - len(same.idle) > scope.counts.get(spec.base, 0):
-            for step in same.steps.values():
-                if step.is_live and step.key not in scope.steps and self._is_meant_again(step, spec, scope):
-                    return step, step.key
-        for step in same.idle.values():
-            if step.spec.arguments == arguments:
-                return step, step.key
+        number = 1
+        if same is not None:
+            step = (
+                self._of_last_round(spec, scope)
+                or self._declared_elsewhere(same, spec, scope)
+                or same.idle.equal_to(spec.arguments)
+            )
+            if step is not None:
+                return step, step.key, step.number
+            number = same.lowest
         while True:
-            key = numbered(spec.base, same.lowest)
+            key = numbered(spec.base, number)
             there = self.steps.get(key)
-            if there is None or key in same.idle:
-                return there, key
-            same.lowest += 1
+            # The key of a stranger may look like a number of this base: 'x (2)'.
+            if there is None or (not there.is_live and there.spec.base == spec.base):
+                break
+            number += 1
+        if same is not None:
+            same.lowest = number
+        return there, key, number
 
     def _identify_named(self, spec: StepSpec, scope: Scope) -> Step | None:
         step = self.steps.get(spec.base)
+        if step is not None and step.spec.base != spec.base:
+            raise UsageError(
+                "SNB-403",
+                f"The name '{spec.name}' is taken.",
+                f"it is what the occurrence {step.number} of '{one_line(step.spec.base)}' is called",
+                "choose another name",
+            )
         if step is None or not step.is_live or step.scope is None:
             return step
         if step.key in scope.steps and scope.kind is not ScopeKind.SESSION:
@@ -259,46 +299,83 @@ class Graph:
                 "a name is the identity of one step",
                 "give each step a name of its own, or leave the name out",
             )
-        if step.scope is not scope and not self.yields(step, scope):
+        if not self.yields(step, scope):
             raise UsageError(
                 "SNB-403",
-                f"Two cells declare a step of the name '{spec.name}': {_cells(step.scope, scope)}.",
+                f"Two cells declare a step of the name '{spec.name}': {_both(_cell(step.scope), _cell(scope))}.",
                 "a name is the identity of one step",
                 "change one of the two names, or delete one of the cells",
             )
         return step
 
-    def _is_meant_again(self, step: Step, spec: StepSpec, scope: Scope) -> bool:
-        owner = step.scope
-        if owner is None or owner.is_deleted:
-            return True
-        is_equal = step.spec.arguments == spec.arguments
-        if owner.kind is ScopeKind.CELL and scope.kind is ScopeKind.CELL:
-            return is_equal and bool(spec.out or spec.vol)
-        if is_equal and spec.out:
-            return True
-        if not is_equal and set(spec.out) & set(step.spec.out):
-            return True
-        return step.state in (StepState.SUCCEEDED, StepState.FAILED, StepState.CANCELLED)
+    def _of_last_round(self, spec: StepSpec, scope: Scope) -> Step | None:
+        """Return the step of the cell's last round whose turn it is: an equal one, else the first."""
+        previous = scope.previous.get(spec.base)
+        while previous:
+            step = previous.equal_to(spec.arguments) or previous.first()
+            if step is None or step.key in scope.undecided or not step.is_live:
+                return step
+            previous.discard(step.key)  # another scope took it
+        return None
+
+    def _declared_elsewhere(self, same: Same, spec: StepSpec, scope: Scope) -> Step | None:
+        """Return the live step that this is another declaration of, not one more of its kind."""
+        for path in (*spec.out, *spec.vol):
+            file = self.files.get(path)
+            maker = None if file is None else file.producer
+            if maker is not None and maker.is_live and maker.spec.base == spec.base:
+                is_equal = maker.spec.arguments == spec.arguments
+                if self.yields(maker, scope) or (is_equal and maker.scope is not scope):
+                    return maker
+        if scope.kind is ScopeKind.SESSION:
+            return None
+        step = self._equal_elsewhere(same, spec, scope)
+        if step is not None and (step.state in FINISHED or self.is_superseded(step, scope)):
+            return step
+        return None
+
+    def _equal_elsewhere(self, same: Same, spec: StepSpec, scope: Scope) -> Step | None:
+        """Return the equal step of other scopes whose turn it is: for the k-th declaration, the k-th."""
+        others = scope.elsewhere.get(spec.base)
+        if others is None:
+            others = scope.elsewhere[spec.base] = Alike()
+            for id, steps in same.owned.items():
+                owner = self.scopes.get(id)
+                if owner is None or owner is scope:
+                    continue
+                are_identified = owner.kind is ScopeKind.CELL and scope.kind is ScopeKind.CELL
+                if owner.is_deleted or not (are_identified or owner.kind is ScopeKind.SESSION):
+                    for step in steps:
+                        others.add(step)
+        while (found := others.equal_to(spec.arguments)) is not None:
+            if found.is_live and found.scope is not scope and found.spec.arguments == spec.arguments:
+                break
+            others.discard(found.key)  # it was taken
+        return found
+
+    def pass_by(self, spec: StepSpec, scope: Scope) -> None:
+        """Take note that the equal step of other scopes whose turn it was had it."""
+        others = scope.elsewhere.get(spec.base)
+        if others and (step := others.equal_to(spec.arguments)) is not None:
+            others.discard(step.key)
 
     def yields(self, step: Step, scope: Scope) -> bool:
         """Tell whether what a step claims gives way to a declaration in that scope."""
         owner = step.scope
-        if not step.is_live or owner is None or owner.is_deleted:
+        if not step.is_live or owner is None or self.is_superseded(step, scope):
             return True
-        if step.key in scope.undecided:
-            return True
-        is_identified = owner.kind is ScopeKind.CELL and scope.kind is ScopeKind.CELL
-        return not is_identified and step.key not in scope.steps
+        if owner is scope:
+            return scope.kind is ScopeKind.SESSION
+        return not (owner.kind is ScopeKind.CELL and scope.kind is ScopeKind.CELL)
 
-    def number_of(self, spec: StepSpec, key: str) -> int:
-        """Return the occurrence number that `identify` has just given with a key."""
-        return 1 if key == spec.base else self._same[spec.base].lowest
+    def is_superseded(self, step: Step, scope: Scope) -> bool:
+        """Tell whether a step is in question: by this new round of its cell, or because its cell was deleted."""
+        return step.key in scope.undecided or (step.scope is not None and step.scope.is_deleted)
 
     # --- may it claim what it claims? ---
 
-    def check_claims(self, spec: StepSpec, key: str, scope: Scope) -> list[Step]:
-        """Return the live steps that give way to this declaration.
+    def check_claims(self, spec: StepSpec, key: str, scope: Scope) -> dict[str, Step]:
+        """Return the live steps that give way to this declaration, by key.
 
         Raises
         ------
@@ -309,7 +386,7 @@ class Graph:
         for path in sorted({*spec.inp} & {*spec.out, *spec.vol}):
             raise UsageError(
                 "SNB-404",
-                f"'{path}' is both input and output of step '{_short(key)}'.",
+                f"'{path}' is both input and output of step '{one_line(key)}'.",
                 "a step's result would change what it was made from",
                 "write to another path, and let later steps read that one",
             )
@@ -318,118 +395,116 @@ class Graph:
                 "SNB-405", f"'{path}' is both an output and volatile.", "", "leave one of the two out"
             )
         yielding: dict[str, Step] = {}
-        for path in (*spec.out, *spec.vol):
+        for path in sorted((*spec.out, *spec.vol)):
             file = self.files.get(path)
             if file is None:
                 continue
-            if file.static and not (file.static == {scope.id} and path in scope.undecided_statics):
-                raise UsageError(
-                    "SNB-402",
-                    f"Step '{_short(key)}' cannot write '{path}'.",
-                    "it was declared static, so no step may build it",
-                    "choose another path, or do not declare it static",
-                )
+            for declarer in sorted(file.static):
+                if not self._static_yields(path, declarer, scope):
+                    raise _static_and_built(path, self.scopes.get(declarer), key, scope)
             other = file.producer
             if other is not None and other.key != key and other.is_live:
                 if not self.yields(other, scope):
-                    raise self._two_writers(path, other, key, scope)
+                    raise _two_writers(path, (other.key, other.scope), (key, scope))
                 yielding[other.key] = other
         for path in spec.vol:
             file = self.files.get(path)
-            readers = [] if file is None else [s for s in file.consumers.values() if s.key != key]
-            if readers:
-                raise UsageError(
-                    "SNB-405",
-                    f"'{path}' cannot be a volatile output of step '{_short(key)}'.",
-                    f"step '{readers[0].label}' reads it",
-                    "declare it with --out",
-                )
+            for reader in () if file is None else file.consumers.values():
+                if reader.key != key:
+                    if not self.is_superseded(reader, scope):
+                        raise _read_and_volatile(path, (key, scope), (reader.key, reader.scope))
+                    yielding[reader.key] = reader
         for path in spec.inp:
             file = self.files.get(path)
-            if file is not None and file.producer is not None and file.producer.key != key:
-                maker = file.producer
-                if path in maker.spec.vol and maker.is_live and maker.key not in yielding:
-                    raise UsageError(
-                        "SNB-405",
-                        f"'{path}' cannot be an input of step '{_short(key)}'.",
-                        f"it is a volatile output of step '{maker.label}'",
-                        "declare it there with --out",
-                    )
-        return list(yielding.values())
+            maker = None if file is None else file.producer
+            if maker is not None and path in maker.spec.vol and maker.key not in (key, *yielding):
+                if not self.is_superseded(maker, scope):
+                    raise _read_and_volatile(path, (maker.key, maker.scope), (key, scope))
+                yielding[maker.key] = maker
+        return yielding
 
-    def _two_writers(self, path: str, other: Step, key: str, scope: Scope) -> UsageError:
-        mine = f"'{_short(key)}' ({_cell(scope)})"
-        theirs = f"'{other.label}' ({_cell(other.scope)})"
-        first, second = sorted((mine, theirs))
-        return UsageError(
-            "SNB-401",
-            f"Two steps would write '{path}'.",
-            f"it is an output of step {first} and of step {second}",
-            "change one of the two paths, or remove one step with '%stepup forget'",
-        )
+    def _static_yields(self, path: str, declarer: str, scope: Scope) -> bool:
+        """Tell whether somebody's word that a file is static gives way to a declaration in that scope."""
+        owner = self.scopes.get(declarer)
+        if owner is None or owner.is_deleted:
+            return True
+        if owner is scope:
+            return path in scope.undecided_statics or scope.kind is ScopeKind.SESSION
+        return not (owner.kind is ScopeKind.CELL and scope.kind is ScopeKind.CELL)
 
-    def check_static(self, paths: Iterable[str]) -> None:
-        """Refuse to call static what a live step builds (SNB-402)."""
-        for path in paths:
+    def check_static(self, paths: Iterable[str], scope: Scope) -> dict[str, Step]:
+        """Return the live steps that give way when that scope calls these files static, by key (SNB-402)."""
+        yielding: dict[str, Step] = {}
+        for path in sorted(paths):
             file = self.files.get(path)
-            if file is not None and file.producer is not None and file.producer.is_live:
-                raise UsageError(
-                    "SNB-402",
-                    f"'{path}' cannot be static.",
-                    f"step '{file.producer.label}' ({_cell(file.producer.scope)}) builds it",
-                    "remove one of the two declarations",
-                )
+            maker = None if file is None else file.producer
+            if maker is not None and maker.is_live:
+                if not self.yields(maker, scope):
+                    raise _static_and_built(path, scope, maker.key, maker.scope)
+                yielding[maker.key] = maker
+        return yielding
 
-    def check_cycle(self, spec: StepSpec, key: str) -> None:
-        """Refuse a declaration that would make a step wait for itself (SNB-406); shows the whole path."""
-        wanted = set(spec.inp)
-        after = {step.key for name in spec.after if (step := self.find_live(name)) is not None}
+    def check_circle(self, spec: StepSpec, key: str, scope: Scope, yielding: dict[str, Step]) -> None:
+        """Refuse a declaration by which a step would wait for itself (SNB-406); shows the whole way round.
+
+        Steps of the cell's last round that alone close the circle give way: they are added to `yielding`.
+        """
+        if key in spec.after:
+            raise _goes_round(key, [(key, "--after")])
+        while circle := self._find_circle(spec, key, yielding):
+            steps = [self.steps[at] for at, _ in circle if at != key]
+            old = next((step for step in steps if self.is_superseded(step, scope)), None)
+            if old is None:
+                raise _goes_round(key, circle)
+            yielding[old.key] = old
+
+    def _find_circle(self, spec: StepSpec, key: str, gone: dict[str, Step]) -> list[tuple[str, str]]:
+        """Return the way from the step's outputs to its inputs: keys, each with what leads on from it."""
+        known = self.steps.get(key)
+        wanted = {p for p in spec.inp if (f := self.files.get(p)) and f.producer and f.producer.is_live}
+        meant = [self.meanings(name, known, gone) for name in spec.after]
+        after = {found[0].key for found in meant if len(found) == 1}
         if not wanted and not after:
-            return
-        # Walk downstream from the new outputs; an old link of this very step does not count any more.
+            return []
+        # Walk downstream from the new outputs; old links of this very step do not count any more.
         came_from: dict[str, tuple[str, str]] = {}
-        ahead: list[tuple[str, Step]] = []
+        done = {key, *gone}
+        ahead: list[Step] = []
 
         def look_ahead(of: str, outputs: Iterable[str], followers: Iterable[Step]) -> None:
-            for path in outputs:
-                file = self.files.get(path)
-                for reader in () if file is None else file.consumers.values():
-                    ahead.append((of, reader))
-                    came_from.setdefault(reader.key, (of, path))
-            for follower in followers:
-                ahead.append((of, follower))
-                came_from.setdefault(follower.key, (of, "--after"))
+            links = [
+                (path, reader)
+                for path in outputs
+                if (file := self.files.get(path)) is not None
+                for reader in file.consumers.values()
+            ]
+            for through, step in [*links, *(("--after", follower) for follower in followers)]:
+                if step.key not in done:
+                    done.add(step.key)
+                    came_from[step.key] = (of, through)
+                    ahead.append(step)
 
-        known = self.steps.get(key)
-        look_ahead(key, spec.out, known.followers.values() if known is not None else ())
-        done = {key}
+        followers = [] if known is None else list(known.followers.values())
+        if known is None or not known.is_live:
+            deserted = [(f, name) for s in gone.values() for f in s.followers.values() for name in f.spec.after]
+            followers += [
+                follower
+                for follower, name in (*self._awaiting(key), *deserted)
+                if name == key or (name in key and not self.meanings(name, follower, gone))
+            ]
+        look_ahead(key, spec.out, followers)
         while ahead:
-            _, step = ahead.pop()
-            if step.key in done:
-                continue
-            done.add(step.key)
+            step = ahead.pop()
             closing = next((path for path in step.spec.out if path in wanted), None)
             if closing is None and step.key in after:
                 closing = "--after"
             if closing is not None:
-                raise self._cycle(key, step.key, closing, came_from)
+                circle = [(step.key, closing)]
+                while circle[-1][0] != key:
+                    circle.append(came_from[circle[-1][0]])
+                return circle[::-1]
             look_ahead(step.key, step.spec.out, step.followers.values())
-
-    def _cycle(self, key: str, last: str, closing: str, came_from: dict[str, tuple[str, str]]) -> UsageError:
-        # The walk went from the end to the start; tell it in the order in which things would be made.
-        links: list[str] = []
-        at = last
-        while at != key:
-            before, through = came_from[at]
-            links = [f"'{_short(before)}'", through, *links]
-            at = before
-        told = " → ".join([*links, f"'{_short(last)}'", closing, f"'{_short(key)}'"])
-        return UsageError(
-            "SNB-406",
-            f"Step '{_short(key)}' would wait for itself.",
-            f"the files go round in a circle: {told}",
-            "take one of these files out of an --inp or an --out",
-        )
+        return []
 
 
 def numbered(base: str, number: int) -> str:
@@ -437,15 +512,63 @@ def numbered(base: str, number: int) -> str:
     return base if number == 1 else f"{base} ({number})"
 
 
-def _short(key: str) -> str:
-    line = " ".join(key.split())
-    return line if len(line) <= 80 else line[:79] + "…"
+# --- refusals: their text does not depend on which of two declarations came first ------------------
+
+_Declared = tuple[str, Scope | None]
+"""A step's key, and who declares it."""
+
+
+def _two_writers(path: str, one: _Declared, other: _Declared) -> UsageError:
+    first, second = sorted((_step(one), _step(other)))
+    return UsageError(
+        "SNB-401",
+        f"Two steps would write '{path}'.",
+        f"it is an output of step {first} and of step {second}",
+        "change one of the two paths, or remove one step with '%stepup forget'",
+    )
+
+
+def _static_and_built(path: str, declarer: Scope | None, key: str, builder: Scope | None) -> UsageError:
+    return UsageError(
+        "SNB-402",
+        f"'{path}' is declared static, and a step would write it.",
+        f"static: {_cell(declarer)}; output of step {_step((key, builder))}",
+        "remove one of the two declarations",
+    )
+
+
+def _read_and_volatile(path: str, maker: _Declared, reader: _Declared) -> UsageError:
+    return UsageError(
+        "SNB-405",
+        f"'{path}' is volatile, and a step would read it.",
+        f"it is a volatile output of step {_step(maker)} and an input of step {_step(reader)}",
+        "declare it with --out instead of --vol",
+    )
+
+
+def _goes_round(key: str, circle: list[tuple[str, str]]) -> UsageError:
+    # In the order in which things would be made, beginning at the same step whoever is declared last.
+    start = circle.index(min(circle))
+    way = [f"'{one_line(at)}' → {through}" for at, through in (*circle[start:], *circle[:start])]
+    return UsageError(
+        "SNB-406",
+        f"Step '{one_line(key)}' would wait for itself."
+        if len(circle) == 1
+        else f"{counted(len(circle), 'step')} would wait for each other.",
+        f"the way goes round in a circle: {' → '.join(way)} → '{one_line(min(circle)[0])}'",
+        "take one of these links out: an --inp, an --out or an --after",
+    )
 
 
 def _cell(scope: Scope | None) -> str:
     return scope.title if scope is not None and scope.title else "outside all cells"
 
 
-def _cells(a: Scope, b: Scope) -> str:
-    first, second = sorted((_cell(a), _cell(b)))
+def _step(declared: _Declared) -> str:
+    key, scope = declared
+    return f"'{one_line(key)}' ({_cell(scope)})"
+
+
+def _both(one: str, other: str) -> str:
+    first, second = sorted((one, other))
     return f"{first} and {second}"

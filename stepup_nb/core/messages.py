@@ -6,11 +6,12 @@ director to carry out, and the nouns that changed, to be committed first and tol
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, dataclass, field, fields
 from typing import Any
 
 from stepup_nb.core.model import (
+    MOST_SLOTS,
     File,
     FileHash,
     Job,
@@ -334,8 +335,155 @@ class Decision:
 
 # --- the JSON form of commands, which is the protocol --------------------------------------------
 
-_COMMANDS: dict[str, type[Any]] = {
-    kind.__name__: kind
+_PLAIN_SPEC: dict[str, object] = {
+    f.name: f.default for f in fields(StepSpec) if f.name not in ("action", "command")
+}
+
+
+def spec_to_json(spec: StepSpec) -> dict[str, Any]:
+    """Return the plain form of a spec; what is as by default is left out."""
+    form: dict[str, Any] = {"action": spec.action, "command": spec.command}
+    for name, default in _PLAIN_SPEC.items():
+        value = getattr(spec, name)
+        if value != default:
+            form[name] = value
+    return form
+
+
+def spec_from_json(form: object) -> StepSpec:
+    """Return the spec whose plain form this is; raise ValueError where it is none."""
+    spec: StepSpec = _read(StepSpec, _SPEC_FIELDS, form)
+    return spec
+
+
+def command_to_json(command: Command) -> dict[str, Any]:
+    """Return the plain form of a command: its name and its fields."""
+    form: dict[str, Any] = {"op": type(command).__name__}
+    for f in fields(command):
+        value = getattr(command, f.name)
+        form[f.name] = spec_to_json(value) if isinstance(value, StepSpec) else value
+    return form
+
+
+def command_from_json(form: Mapping[str, Any]) -> Command:
+    """Return the command whose plain form this is; raise ValueError where it is none."""
+    values = dict(form)
+    found = _COMMANDS.get(_text(values.pop("op", "")))
+    if found is None:
+        raise ValueError("there is no such request")
+    command: Command = _read(*found, values)
+    return command
+
+
+_Read = Callable[[Any], Any]
+
+
+def _read(kind: type[Any], readers: Mapping[str, _Read], form: object) -> Any:
+    """Return the object whose fields these are, each of its type: what comes from outside may be anything."""
+    if not isinstance(form, Mapping):
+        raise ValueError(f"fields are expected, not {_shown(form)}")
+    values = {}
+    for name, value in form.items():
+        read = readers.get(name)
+        if read is None:
+            raise ValueError(f"a {kind.__name__} has no '{_shown(name)}'")
+        try:
+            values[name] = read(value)
+        except ValueError as error:
+            raise ValueError(f"'{name}': {error}") from None
+    try:
+        return kind(**values)
+    except TypeError:
+        missing = [f.name for f in fields(kind) if f.default is MISSING and f.name not in values]
+        raise ValueError(f"a {kind.__name__} needs {', '.join(missing)}") from None
+
+
+def _shown(value: object) -> str:
+    return f"{value!r:.40}"
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"a text is expected, not {_shown(value)}")
+    return value
+
+
+def _flag(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError(f"true or false is expected, not {_shown(value)}")
+    return value
+
+
+def _whole(least: int | None, most: int = 2**53) -> _Read:
+    def read(value: object) -> int:
+        if type(value) is not int or not (-most if least is None else least) <= value <= most:
+            what = "a whole number" if least is None else f"a whole number from {least}"
+            raise ValueError(f"{what} is expected, not {_shown(value)}")
+        return value
+
+    return read
+
+
+def _seconds(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 1e15:
+        raise ValueError(f"a number of seconds is expected, not {_shown(value)}")
+    return float(value)
+
+
+def _texts(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list | tuple):
+        raise ValueError(f"a list is expected, not {_shown(value)}")
+    return tuple(_text(word) for word in value)
+
+
+def _requests(value: object) -> tuple[PoolRequest, ...]:
+    if not isinstance(value, list | tuple):
+        raise ValueError(f"a list is expected, not {_shown(value)}")
+    found = []
+    for request in value:
+        if not isinstance(request, list | tuple) or len(request) != 2:
+            raise ValueError(f"a pool and a number of slots are expected, not {_shown(request)}")
+        found.append(PoolRequest(_text(request[0]), _slots(request[1])))
+    return tuple(found)
+
+
+def _or_none(read: _Read) -> _Read:
+    return lambda value: None if value is None else read(value)
+
+
+_slots = _whole(1, MOST_SLOTS)
+
+_BY_TYPE: dict[str, _Read] = {
+    "str": _text,
+    "str | None": _or_none(_text),
+    "bool": _flag,
+    "int": _whole(None),
+    "float | None": _or_none(_seconds),
+    "tuple[str, ...]": _texts,
+    "tuple[str, ...] | None": _or_none(_texts),
+    "tuple[PoolRequest, ...]": _requests,
+    "ScopeKind": ScopeKind,
+    "StepSpec": spec_from_json,
+}
+"""What reads a field, by the type that its class writes down."""
+
+_BY_NAME: dict[str, _Read] = {
+    "number": _whole(1),
+    "retry": _whole(0),
+    "size": _or_none(_whole(0)),
+}
+"""What reads a field whose type does not say all."""
+
+
+def _readers(kind: type[Any]) -> dict[str, _Read]:
+    # What has no reader is given by the director alone.
+    found = {f.name: _BY_NAME.get(f.name) or _BY_TYPE.get(str(f.type)) for f in fields(kind)}
+    return {name: read for name, read in found.items() if read is not None}
+
+
+_SPEC_FIELDS = _readers(StepSpec)
+_COMMANDS = {
+    kind.__name__: (kind, _readers(kind))
     for kind in (
         OpenScope,
         CloseScope,
@@ -355,74 +503,5 @@ _COMMANDS: dict[str, type[Any]] = {
         Forget,
         Clean,
         Wait,
-        StopWaiting,
     )
 }
-
-_SPEC_FIELDS = {f.name for f in fields(StepSpec)}
-_PLAIN_SPEC: dict[str, object] = {
-    f.name: f.default for f in fields(StepSpec) if f.name not in ("action", "command")
-}
-
-
-def spec_to_json(spec: StepSpec) -> dict[str, Any]:
-    """Return the plain form of a spec; what is as by default is left out."""
-    form: dict[str, Any] = {"action": spec.action, "command": spec.command}
-    for name, default in _PLAIN_SPEC.items():
-        value = getattr(spec, name)
-        if value != default:
-            form[name] = value
-    return form
-
-
-def spec_from_json(form: Mapping[str, Any]) -> StepSpec:
-    """Return the spec whose plain form this is; raise ValueError where it is none."""
-    if not form.keys() <= _SPEC_FIELDS:
-        raise ValueError("unknown fields of a step")
-    values = dict(form)
-    for name in ("shell", "inp", "out", "vol", "env", "after"):
-        if name in values:
-            values[name] = tuple(_text(word) for word in values[name])
-    if "pool" in values:
-        values["pool"] = tuple(PoolRequest(_text(pool), int(slots)) for pool, slots in values["pool"])
-    return StepSpec(**values)
-
-
-def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise ValueError(f"text expected, not {value!r:.40}")
-    return value
-
-
-def command_to_json(command: Command) -> dict[str, Any]:
-    """Return the plain form of a command: its name and its fields."""
-    form: dict[str, Any] = {"op": type(command).__name__}
-    for f in fields(command):
-        value = getattr(command, f.name)
-        form[f.name] = spec_to_json(value) if isinstance(value, StepSpec) else value
-    return form
-
-
-def command_from_json(form: Mapping[str, Any]) -> Command:
-    """Return the command whose plain form this is; raise ValueError where it is none."""
-    values = dict(form)
-    kind = _COMMANDS.get(values.pop("op", ""))
-    if kind is None:
-        raise ValueError("unknown command")
-    names = {f.name for f in fields(kind)}
-    if not values.keys() <= names:
-        raise ValueError(f"unknown fields of {kind.__name__}")
-    for name, value in values.items():
-        if name == "spec":
-            values[name] = spec_from_json(value)
-        elif name == "kind":
-            values[name] = ScopeKind(value)
-        elif name == "env_hashes":
-            values[name] = tuple((_text(key), hashed) for key, hashed in value)
-        elif isinstance(value, list):
-            values[name] = tuple(_text(word) for word in value)
-    try:
-        command: Command = kind(**values)
-    except TypeError as error:
-        raise ValueError(str(error)) from None
-    return command

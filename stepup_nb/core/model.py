@@ -9,7 +9,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
 
+from stepup_nb.core.words import one_line
+
 if TYPE_CHECKING:
+    from stepup_nb.core.alike import Alike
     from stepup_nb.core.uptodate import Record
 
 
@@ -58,6 +61,9 @@ ALLOWED: dict[StepState, frozenset[StepState]] = {
 """The table of moves. `Scheduler._move` refuses every other one."""
 
 FINISHED = frozenset({SUCCEEDED, FAILED, CANCELLED})
+
+RELYING = frozenset({CHECKING, QUEUED, RUNNING, SUCCEEDED})
+"""The states of a step that relies on its inputs: they are there, and as they are to be."""
 
 
 class FileState(StrEnum):
@@ -135,6 +141,10 @@ Look = FileHash | FileProblem | None
 """The result of looking at a path; None means that nothing is there."""
 
 
+MOST_SLOTS = 100_000
+"""Slots of one pool that one step may ask for: each has a number, and is written down."""
+
+
 class PoolRequest(NamedTuple):
     """What a step asks of one pool."""
 
@@ -210,6 +220,8 @@ class File:
     """What was there when it was last looked at."""
     seen: bool = False
     """Whether it was looked at in this session at all."""
+    token: int = 0
+    """The latest look that told of it: what an earlier one tells afterwards may be an older truth."""
     static: set[str] = field(default_factory=set)
     """Scopes that declared it static: while there is one, no step may build it."""
     producer: Step | None = None
@@ -248,10 +260,10 @@ class Scope:
     """Paths declared static in this round."""
     undecided_statics: set[str] = field(default_factory=set)
     """Paths declared static in the last round, and not (yet) in this one."""
-    previous: dict[str, list[Step]] = field(default_factory=dict)
+    previous: dict[str, Alike] = field(default_factory=dict)
     """Steps of the last round by base, for the k-th to find the k-th."""
-    counts: dict[str, int] = field(default_factory=dict)
-    """How often each base was declared in this round."""
+    elsewhere: dict[str, Alike] = field(default_factory=dict)
+    """Equal steps of scopes that nobody identifies, by base, likewise."""
     undecided: dict[str, Step] = field(default_factory=dict)
     """Steps of the last round that this round has not declared (yet), by key."""
     leaving: set[int] = field(default_factory=set)
@@ -323,7 +335,11 @@ class Step:
     estimate: float = 1.0
     """Expected seconds of a job, coarse on purpose (see `scheduler.coarse`)."""
     tail: float = 1.0
-    """Longest remaining time from its start to the end of everything that needs it."""
+    """Longest remaining time from its start to the end of everything that needs it (see `critical`)."""
+    is_needed: bool = False
+    """An optional step that is to run, because a step that is no option, or is needed, waits for it."""
+    at: int = 0
+    """Where in the list of what it waits for something was missing last: the next search begins there."""
     needs_after: dict[str, Step | None] = field(default_factory=dict)
     """The steps named by ``after``; None while a name means nothing."""
     followers: dict[str, Step] = field(default_factory=dict)
@@ -332,8 +348,7 @@ class Step:
     @property
     def label(self) -> str:
         """The key in one line of at most 80 characters: what people see."""
-        line = " ⏎ ".join(part.strip() for part in self.key.strip().splitlines() if part.strip())
-        return line if len(line) <= 80 else line[:79] + "…"
+        return one_line(self.key)
 
 
 @dataclass(slots=True, eq=False)

@@ -121,6 +121,23 @@ class Pools:
             if any(pool == asked for asked, _ in request)
         )
 
+    def refused(self, pool: str) -> list[Step]:
+        """Return the waiting steps that ask for more than the pool has, now that it is smaller or gone."""
+        return [
+            step
+            for request, line in self._lines.items()
+            if any(pool == asked for asked, _ in request) and self.obstacle(request)
+            for step in line.waiting.values()
+        ]
+
+    def would_go_on(self) -> bool:
+        """Tell whether it is a pause alone that keeps some waiting step from its start."""
+        return not self.is_draining and any(
+            (self.is_paused or any(self.pools[name].is_paused for name, _ in request))
+            and not self.closed(request)
+            for request in self._lines
+        )
+
     def is_contended(self) -> bool:
         """Tell whether a free worker would have a choice."""
         return len(self._lines) > 1 or any(len(line.waiting) > 1 for line in self._lines.values())

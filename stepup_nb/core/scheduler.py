@@ -6,12 +6,13 @@ never going backwards). Knows nothing of processes, sockets, SQL or notebooks.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 from stepup_nb.core.declaring import Declaring
-from stepup_nb.core.engine import Looking
+from stepup_nb.core.engine import Looking, coarse
 from stepup_nb.core.errors import UsageError
 from stepup_nb.core.messages import (
     Cancel,
@@ -55,9 +56,9 @@ from stepup_nb.core.model import (
     Content,
     File,
     FileState,
+    Outcome,
     Pool,
     Step,
-    StepState,
     Stop,
 )
 from stepup_nb.core.words import counted, did_you_mean
@@ -71,6 +72,8 @@ class _Waiting:
     steps: list[Step] | None
     scope: str
     deadline: float | None
+    ahead: deque[Step] = field(default_factory=deque)
+    """Some that were unfinished when it was last looked: while the first still is, nobody else need be asked."""
 
 
 @dataclass(slots=True)
@@ -93,6 +96,10 @@ class Scheduler(Declaring):
         super().__init__(workers)
         self._waits: dict[int, _Waiting] = {}
         self._cleaning: dict[int, bool] = {}
+        self._pool_scopes: dict[str, str] = {}
+        """Scope in this session that gave a pool its size."""
+        self._causes: dict[str, str] = {}
+        """Root causes found since the last message."""
         self._handlers: dict[type[Any], Callable[[Any], None]] = {
             OpenScope: self._open_scope,
             CloseScope: self._close_scope,
@@ -100,7 +107,7 @@ class Scheduler(Declaring):
             DeclareStatic: self._declare_static,
             DefinePool: self._define_pool,
             DropPool: self._drop_pool,
-            Hold: lambda m: self.holds.add(m.hold),
+            Hold: self._begin_hold,
             Release: self._release,
             Cancel: self._cancel,
             Rerun: self._rerun,
@@ -139,17 +146,24 @@ class Scheduler(Declaring):
         Raises
         ------
         UsageError
-            The command is refused; nothing changed.
+            The command is refused: it changed nothing. What time brought is in the decision that was handed in.
         """
         self._out = Decision() if decision is None else decision
         self._out.reply = {}
         self._now = max(now, self._now)
         self._turn += 1
+        self._causes.clear()
         self._expire()
-        self._handlers[type(message)](message)
+        refusal = None
+        try:
+            self._handlers[type(message)](message)
+        except UsageError as error:
+            refusal = error
         self._settle()
         if self._waits:
             self._end_waits()
+        if refusal is not None:
+            raise refusal
         return self._out
 
     def next_time(self) -> float | None:
@@ -164,32 +178,37 @@ class Scheduler(Declaring):
 
     def _define_pool(self, m: DefinePool) -> None:
         pool = self.pools.named(m.name)
-        title = self._scope(m.scope).title
+        before = self._pool_scopes.get(m.name)
         notes = []
-        if pool.is_defined and pool.size != m.size and pool.scope and pool.scope != title:
+        if pool.is_defined and pool.size != m.size and before is not None and before != m.scope:
             notes.append(
-                f"pool '{m.name}' had {_size(pool.size)} by {pool.scope}; the one executed last counts: {_size(m.size)}"
+                f"pool '{m.name}' had {_size(pool.size)} by {pool.scope or 'code outside all cells'};"
+                f" the one executed last counts: {_size(m.size)}"
             )
-        pool.size, pool.is_defined, pool.scope = m.size, True, title
-        if m.tokens or m.size is None or len(pool.tokens) < m.size:
-            pool.tokens = m.tokens
-        self._pool_changed(pool)
+        self._pool_scopes[m.name] = m.scope
+        pool.scope = self._scope(m.scope).title
+        tokens = m.tokens or (pool.tokens if m.size is not None and m.size <= len(pool.tokens) else ())
+        self._change_pool(pool, m.size, is_defined=True, tokens=tokens)
         self._out.reply = {"pool": m.name, "notes": notes}
 
-    def _pool_changed(self, pool: Pool) -> None:
+    def _change_pool(
+        self, pool: Pool, size: int | None, *, is_defined: bool, tokens: tuple[str, ...]
+    ) -> None:
+        was_closed = pool.size == 0
+        pool.size, pool.is_defined, pool.tokens = size, is_defined, tokens
         self._out.pools[pool.name] = pool
-        for step in self.graph.steps.values():
-            if step.state in (PENDING, QUEUED) and any(name == pool.name for name, _ in step.spec.pool):
-                self._review.append(step)
+        self._review.extend(self._pool_waiters.pop(pool.name, {}).values())
+        for step in self.pools.refused(pool.name):
+            self._move(step, PENDING, self._pool_obstacle(step))
+        if was_closed is not (size == 0):
+            for step in self.pools.waiting(pool.name):
                 self._touch(step)
-        for step in list(self.pools.waiting(pool.name)):
-            if words := self.pools.obstacle(step.spec.pool):
-                self._move(step, PENDING, words)
+        self._may_be_stuck = True
 
     def _drop_pool(self, m: DropPool) -> None:
         pool = self._existing(m.name)
-        pool.is_defined, pool.size, pool.tokens, pool.is_paused = False, None, (), False
-        self._pool_changed(pool)
+        pool.is_paused = False
+        self._change_pool(pool, None, is_defined=False, tokens=())
 
     def _existing(self, name: str) -> Pool:
         pool = self.pools.pools.get(name)
@@ -228,26 +247,30 @@ class Scheduler(Declaring):
     def _drain(self, m: Drain) -> None:
         self.pools.is_draining = True
         self._out.settings = True
+        self._may_be_stuck = True
         for step in self.pools.waiting():
             self._touch(step)
 
     def _run(self, m: Run) -> None:
         self.pools.is_draining = False
         self._out.settings = True
-        self._look_at_all()
+        self._look_at_all(self.graph.steps.values())
+
+    def _begin_hold(self, m: Hold) -> None:
+        self.holds.add(m.hold)
 
     def _release(self, m: Release) -> None:
         self.holds.discard(m.hold)
-        self._work_out_tails()
-        for step in self.graph.steps.values():
+        for step in self._held.pop(m.hold, {}).values():
             if step.hold == m.hold:
+                step.hold = ""
                 self._review.append(step)
 
     # --- cancelling, running again, forgetting -------------------------------------------------
 
     def _cancel(self, m: Cancel) -> None:
         if m.steps is None:
-            steps = [s for s in self.graph.steps.values() if s.is_live and s.state not in FINISHED]
+            steps = [s for s in self.graph.steps.values() if not self.is_idle_option(s)]
         else:
             steps = [self.graph.find(name) for name in m.steps]
         cancelled = []
@@ -282,11 +305,10 @@ class Scheduler(Declaring):
                         "run the cell that declares it",
                     )
         for step in steps:
-            step.attempts = step.putbacks = 0
-            step.not_before = 0.0
-            if step.state is RUNNING:
+            self._forget_attempts(step)
+            if step.state is RUNNING and (step.job is None or step.job.stop is None):
                 continue
-            step.force = not m.failed
+            step.force = step.force or not m.failed
             self._pend(step, "to be run again")
         self._out.reply = {"steps": [s.key for s in steps]}
 
@@ -306,28 +328,31 @@ class Scheduler(Declaring):
         self._out.reply = {"steps": [s.key for s in steps]}
 
     def _drop(self, step: Step) -> None:
+        if (cell := self._cell_of.pop(step.key, None)) is not None:
+            del self._dormant[cell][step.key]
         self.graph.remove(step)
         self._out.steps.pop(step.key, None)
         self._out.forgotten[step.key] = step
         for path in step.spec.out:
             if (file := self.graph.files.get(path)) is not None:
+                self._out.files[path] = file
                 self._review_readers(file)
 
     # --- cleaning ------------------------------------------------------------------------------
 
     def outdated_outputs(self) -> list[tuple[str, Content]]:
-        """Return the recorded outputs and volatiles of steps that are gone, and that no live step uses."""
+        """Return the recorded outputs and volatiles of steps that are gone, and that no other step needs."""
+        kept: set[str] = set()
+        for step in self.graph.steps.values():
+            if not step.is_retired:
+                # Also of a step that is only known from the database: its cell may still be executed.
+                kept.update(step.spec.inp, step.spec.out, step.spec.vol)
         found = {}
         for step in self.graph.steps.values():
-            if step.record is None:
-                continue
-            declared = {*step.spec.out, *step.spec.vol}
-            for path, content in (*step.record.outputs, *step.record.volatiles):
-                if step.is_retired or path not in declared:
+            if step.record is not None and step.job is None:
+                for path, content in (*step.record.outputs, *step.record.volatiles):
                     file = self.graph.files.get(path)
-                    maker = None if file is None else file.producer
-                    is_used = file is not None and (file.consumers or file.static)
-                    if not is_used and (maker is None or maker is step):
+                    if path not in kept and not (file is not None and file.static):
                         found[path] = content
         return sorted(found.items())
 
@@ -351,16 +376,33 @@ class Scheduler(Declaring):
 
     # --- looking around and waiting ------------------------------------------------------------
 
-    def _look_at_all(self) -> None:
-        """Look at every known file that a live step reads, or has made."""
-        paths = {}
-        for step in self.graph.steps.values():
+    def _look_at_all(self, steps: Iterable[Step]) -> None:
+        """Look at every file that the live ones of these steps read, or have made."""
+        paths: dict[str, None] = {}
+        for step in steps:
             if step.is_live:
                 paths.update(dict.fromkeys(step.spec.inp))
                 if step.state is SUCCEEDED:
                     paths.update(dict.fromkeys(step.spec.out))
         if paths:
             self._look(paths, Looking("look"))
+
+    def _with_suppliers(self, steps: Iterable[Step]) -> list[Step]:
+        """Return the steps and all that they wait for, through whatever others."""
+        found: dict[str, Step] = {}
+        todo = list(steps)
+        while todo:
+            step = todo.pop()
+            if step.key not in found:
+                found[step.key] = step
+                todo += self._suppliers(step)
+        return list(found.values())
+
+    def _suppliers(self, step: Step) -> list[Step]:
+        files = (self.graph.files.get(path) for path in step.spec.inp)
+        makers = (file.producer for file in files if file is not None)
+        suppliers = (*makers, *step.needs_after.values())
+        return [maker for maker in suppliers if maker is not None and maker.is_live]
 
     def _wait(self, m: Wait) -> None:
         steps = None if m.steps is None else [self.graph.find(name) for name in m.steps]
@@ -371,8 +413,8 @@ class Scheduler(Declaring):
         self._waits[m.token] = _Waiting(m.token, steps, m.scope, m.deadline)
         if m.deadline is not None:
             self._at(m.deadline, lambda: None)
-        self._new_failures = True
-        self._look_at_all()
+        self._may_be_stuck = True
+        self._look_at_all(self.graph.steps.values() if steps is None else self._with_suppliers(steps))
 
     def _stop_waiting(self, m: StopWaiting) -> None:
         self._waits.pop(m.token, None)
@@ -386,87 +428,104 @@ class Scheduler(Declaring):
                 yield step
 
     def _end_waits(self) -> None:
-        can_move = self._can_move()
         for wait in list(self._waits.values()):
             how = ""
             if not self._plain_looks:
-                if not self._number_unfinished():
-                    how = "done"
-                elif not can_move:
-                    unfinished = any(
-                        s.state not in FINISHED and not self.is_idle_option(s)
-                        for s in self.awaited(wait.steps, wait.scope)
-                    )
-                    how = "stuck" if unfinished else "done"
-                elif wait.steps is not None or self.graph.scopes.get(wait.scope):
-                    how = self._how_far(wait)
+                how = self._how_far(wait)
             if not how and wait.deadline is not None and wait.deadline <= self._now:
                 how = "timeout"
             if how:
                 del self._waits[wait.token]
                 self._out.ended.append(WaitEnded(wait.token, how))
-        self._new_failures = False
+        if not self._plain_looks:
+            self._may_be_stuck = False
 
     def _how_far(self, wait: _Waiting) -> str:
-        if wait.steps is None:
-            asking = self.graph.scopes[wait.scope]
-            if not asking.undecided:
-                return ""
-        unfinished = [
-            s
-            for s in self.awaited(wait.steps, wait.scope)
-            if s.state not in FINISHED and not self.is_idle_option(s)
-        ]
-        if not unfinished:
+        if self._is_done(wait):
             return "done"
-        if self._new_failures and all(self.root_cause(s) for s in unfinished):
+        if not self._can_move():
             return "stuck"
-        return ""
+        if not self._may_be_stuck or any(self._is_running_for(wait, job.step) for job in self.jobs.values()):
+            return ""
+        unfinished = (s for s in self.awaited(wait.steps, wait.scope) if self._is_unfinished(s))
+        return "stuck" if all(self.root_cause(s) for s in unfinished) else ""
+
+    def _is_done(self, wait: _Waiting) -> bool:
+        # In the long run each step is asked once or twice, not once for each message.
+        scope = self.graph.scopes.get(wait.scope)
+        undecided = {} if scope is None else scope.undecided
+        for _ in range(2):
+            while wait.ahead:
+                step = wait.ahead[0]
+                if step.is_live and step.key not in undecided and self._is_unfinished(step):
+                    return False
+                wait.ahead.popleft()
+            wait.ahead.extend(s for s in self.awaited(wait.steps, wait.scope) if self._is_unfinished(s))
+        return not wait.ahead
+
+    def _is_unfinished(self, step: Step) -> bool:
+        return step.state not in FINISHED and not self.is_idle_option(step)
+
+    def _is_running_for(self, wait: _Waiting, key: str) -> bool:
+        step = self.graph.steps.get(key)
+        scope = self.graph.scopes.get(wait.scope)
+        return (
+            wait.steps is None
+            and step is not None
+            and step.state is RUNNING
+            and not (scope is not None and key in scope.undecided)
+        )
 
     def is_idle_option(self, step: Step) -> bool:
-        return step.spec.optional and step.state is PENDING and not self._is_needed(step)
-
-    def _number_unfinished(self) -> int:
-        return sum(self.counts[state] for state in StepState if state not in FINISHED)
+        """Tell whether a step is optional and nobody needs it: no wait is for it."""
+        return step.spec.optional and step.state is PENDING and not step.is_needed
 
     def _can_move(self) -> bool:
         """Tell whether anything is under way that may still change a step's state."""
-        if self.jobs or self._looking or self._delayed or self.counts[CHECKING] or self.counts[RUNNING]:
-            return True
-        is_paused = self.pools.is_paused or any(pool.is_paused for pool in self.pools.pools.values())
-        return is_paused and self.counts[QUEUED] > 0
+        return bool(
+            self.jobs
+            or self._looking
+            or self._delayed
+            or self.counts[CHECKING]
+            or self.counts[RUNNING]
+            or self.pools.would_go_on()
+        )
 
     def root_cause(self, step: Step) -> str:
         """Say what keeps a waiting step from ever running as things are, or return an empty text if it may.
 
         Goes upstream to the first supplier that cannot move: "7 steps wait for it" is told once.
         """
-        at, done = step, set()
-        while at.key not in done:
-            done.add(at.key)
-            if at.state in (FAILED, CANCELLED):
-                return f"step '{at.label}' {'failed' if at.state is FAILED else 'was cancelled'}: {at.reason}"
-            if at.state is QUEUED:
-                return "draining" if self.pools.is_draining else self.pools.closed(at.spec.pool)
-            if at.state is not PENDING:
-                return ""
-            supplier = self._first_unfinished_supplier(at)
-            if supplier is not None:
-                at = supplier
-                continue
-            if at.job is not None or at.not_before > self._now or self._dying:
-                return ""
-            return self._obstacle(at)
-        return ""
+        at, passed = step, []
+        while (cause := self._causes.get(at.key)) is None:
+            passed.append(at.key)
+            supplier = self._broken_supplier(at) if at.is_live and at.state is PENDING else None
+            if supplier is None:
+                cause = self._own_cause(at)
+                break
+            at = supplier
+        self._causes.update(dict.fromkeys(passed, cause))
+        return cause
 
-    def _first_unfinished_supplier(self, step: Step) -> Step | None:
-        suppliers = [
-            maker
-            for path in step.spec.inp
-            if (maker := self.graph.files[path].producer) is not None and maker.is_live
-        ]
-        suppliers += [target for target in step.needs_after.values() if target is not None]
-        waiting = [s for s in suppliers if s.state is not SUCCEEDED]
+    def _own_cause(self, step: Step) -> str:
+        if step.state in (FAILED, CANCELLED):
+            what = "failed" if step.state is FAILED else "was cancelled"
+            return f"step '{step.label}' {what}: {step.reason}"
+        if step.state is QUEUED:
+            return "draining" if self.pools.is_draining else self.pools.closed(step.spec.pool)
+        if step.state is not PENDING:
+            return ""
+        if not step.is_live:
+            return self.reason(step)
+        scope = step.scope
+        is_undecided = scope is not None and bool(scope.leaving) and not scope.released
+        if step.job is not None or step.not_before > self._now or self._dying or is_undecided:
+            return ""
+        return self._obstacle(step, is_told=True)
+
+    def _broken_supplier(self, step: Step) -> Step | None:
+        """Return a supplier that has not succeeded, one that never will by itself before others."""
+        waiting = [s for s in self._suppliers(step) if s.state is not SUCCEEDED]
         broken = [s for s in waiting if s.state in (FAILED, CANCELLED)]
         return next(iter(broken or waiting), None)
 
@@ -480,13 +539,22 @@ class Scheduler(Declaring):
         for step in restored.steps:
             self._seq = max(self._seq, step.seq)
             self.graph.add(step)
+            cell = restored.scopes.get(step.key)
+            if cell is not None and not step.is_retired:
+                self._dormant.setdefault(cell, {})[step.key] = step
+                self._cell_of[step.key] = cell
+            if (
+                step.last is not None
+                and step.last.ended is not None
+                and step.last.outcome is Outcome.SUCCEEDED
+            ):
+                step.estimate = coarse(step.last.ended - step.last.started)
+        # Where two of them made one file, the claim of the one that is gone yields.
+        for step in sorted(restored.steps, key=lambda step: not step.is_retired):
             self.graph.link(step)
             for path in step.spec.out:
                 if step.record is not None:
                     self.graph.files[path].state = FileState.BUILT
-            cell = restored.scopes.get(step.key)
-            if cell is not None:
-                self._dormant_cells.setdefault(cell, {})[step.key] = step
         if restored.workers is not None:
             self.pools.workers = restored.workers
         self._next_job = restored.next_job

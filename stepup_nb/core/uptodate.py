@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
 from stepup_nb.core.model import Content, StepSpec
@@ -48,11 +50,11 @@ class Record:
 
     def content_of_input(self, path: str) -> Content | None:
         """Return the content that the input had, or None if it was none of the inputs."""
-        return next((content for name, content in self.manifest.inputs if name == path), None)
+        return _find(self.manifest.inputs, path)
 
     def content_of_output(self, path: str) -> Content | None:
         """Return the content that the output got, or None if it was none of the outputs."""
-        return next((content for name, content in self.outputs if name == path), None)
+        return _find(self.outputs, path)
 
     def to_json(self) -> list[Any]:
         """Return the plain form that the database keeps."""
@@ -83,6 +85,12 @@ class Record:
         return Record(manifest, inp_digest, _contents(outputs), out_digest, job, ended, _contents(volatiles))
 
 
+def _find(contents: tuple[tuple[str, Content], ...], path: str) -> Content | None:
+    # Sorted by path: a step may have thousands of files, and each of them is asked for.
+    at = bisect_left(contents, path, key=itemgetter(0))
+    return contents[at][1] if at < len(contents) and contents[at][0] == path else None
+
+
 def _contents(form: list[Any]) -> tuple[tuple[str, Content], ...]:
     return tuple((path, (digest, size, mode)) for path, (digest, size, mode) in form)
 
@@ -96,8 +104,8 @@ def manifest(
         spec.command,
         spec.workdir,
         spec.shell,
-        tuple((path, inputs[path]) for path in spec.inp),
-        env_hashes,
+        tuple((path, inputs[path]) for path in sorted(spec.inp)),
+        tuple(sorted(env_hashes, key=itemgetter(0))),
     )
 
 
@@ -126,6 +134,7 @@ def make_record(
     volatiles: tuple[tuple[str, Content], ...] = (),
 ) -> Record:
     """Return the record of a job that succeeded."""
+    outputs = tuple(sorted(outputs))
     return Record(manifest, inp_digest(manifest), outputs, out_digest(outputs), job, ended, volatiles)
 
 
@@ -175,6 +184,8 @@ def reasons(record: Record | None, now: Manifest, outputs: Mapping[str, Content 
         elif old_env[name] != now_env[name]:
             words.append(f"environment variable {name} changed")
     words += _differences("output", dict(record.outputs), outputs)
+    if not words and not is_up_to_date(record, now, outputs):
+        return ["recorded by another release"]
     return words
 
 

@@ -44,7 +44,7 @@ def step_row(scheduler: Scheduler, step: Step) -> Row:
         "ended": job.ended if job is not None else None,
         "slots": {name: list(numbers) for name, numbers in job.slots.items()} if job is not None else {},
         "since": record.ended if record is not None else None,
-        "notes": _notes(job),
+        "notes": notes(job) if job is not None else [],
         "seq": step.seq,
         "optional": spec.optional,
     }
@@ -54,15 +54,14 @@ def _duration(job: Job | None) -> float | None:
     return job.ended - job.started if job is not None and job.ended is not None else None
 
 
-def _notes(job: Job | None) -> list[str]:
-    if job is None:
-        return []
-    notes = list(job.notes)
+def notes(job: Job) -> list[str]:
+    """Return what is to be remarked on a job, in words."""
+    said = list(job.notes)
     if job.leftovers:
         some = ", ".join(job.leftovers[:5])
         number = len(job.leftovers)
-        notes.append(f"left {number} process{'es' if number > 1 else ''} behind: {some}; killed")
-    return notes
+        said.append(f"left {number} process{'es' if number > 1 else ''} behind: {some}; killed")
+    return said
 
 
 def pool_row(scheduler: Scheduler, pool: Pool) -> Row:
@@ -136,7 +135,20 @@ def wait_report(scheduler: Scheduler, steps: list[Step] | None, scope: str, how:
         "awaited": len(awaited),
         "skipped": sum(step.skipped for step in awaited),
         "failed": failed,
-        "stuck": [
-            {"cause": cause, "number": len(labels), "steps": labels[:5]} for cause, labels in causes.items()
-        ],
+        "stuck": _cause_rows(causes),
     }
+
+
+def root_causes(scheduler: Scheduler) -> list[Row]:
+    """Return what keeps live steps from ever running: cause, number of steps, the first few labels."""
+    causes: dict[str, list[str]] = {}
+    for step in scheduler.graph.steps.values():
+        if step.is_live and step.state not in FINISHED and not scheduler.is_idle_option(step):
+            cause = scheduler.root_cause(step)
+            if cause:
+                causes.setdefault(cause, []).append(step.label)
+    return _cause_rows(causes)
+
+
+def _cause_rows(causes: dict[str, list[str]]) -> list[Row]:
+    return [{"cause": cause, "number": len(labels), "steps": labels[:5]} for cause, labels in causes.items()]

@@ -13,6 +13,12 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     return f"; did you mean '{close[0]}'?" if close else ""
 
 
+def one_line(text: str) -> str:
+    """Return a step's key in one line of at most 80 characters: what people see."""
+    line = " ⏎ ".join(part.strip() for part in text.strip().splitlines() if part.strip())
+    return line if len(line) <= 80 else line[:79] + "…"
+
+
 def ending(returncode: int) -> str:
     """Return how a command ended in words: its exit code, or the signal by name.
 

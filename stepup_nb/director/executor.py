@@ -96,3 +96,6 @@ class Executor(Protocol):
 
     def log_path(self, job: int, stream: Stream) -> str:
         """Return where that log is, if it is anywhere. A job that wrote nothing has no file."""
+
+    def close(self) -> None:
+        """Kill what is left, and give back everything that is held."""

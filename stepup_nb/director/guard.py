@@ -3,9 +3,10 @@
 Run by itself, as ``python -I -S guard.py KERNEL DIRECTOR``, by the process whose number ``KERNEL`` is, in a
 session of its own. ``DIRECTOR`` is a JSON object: ``path``, the entries to append to ``sys.path`` of the
 director, and ``arguments``, an object for `stepup_nb.director.host.main`, which gets one key more,
-``guard``, this process's number (see `processes.watch_parent`). Anybody on the machine can read it: no
-secrets. The director inherits stdin, stdout, stderr and every other descriptor that this process was given;
-here they are closed, so that whoever reads them sees the director's end.
+``guard``, this process's number (see `processes.watch_parent`); the socket in its ``folder``, and then the
+empty folder, are removed in the end. Anybody on the machine can read all that: no secrets. The director
+inherits stdin, stdout, stderr and every other descriptor that this process was given; here they are closed,
+so that whoever reads them sees the director's end.
 
 Knows nothing of steps, and imports next to nothing: what stays behind is small, and has no reason to fail.
 """
@@ -26,6 +27,9 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 KERNEL_GONE = 3
 """Exit status where the kernel had ended before anything was done."""
+
+_PATIENCE = 10.0
+"""Seconds after which what SIGKILL could not end is left to the system: it dies when that lets go of it."""
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -67,9 +71,11 @@ def main() -> int:
             _, status = os.waitpid(director, 0)
             code = os.waitstatus_to_exitcode(status)
             _kill_all()
+            _clear(sys.argv[2])
             return code if code >= 0 else 128 - code
         if kernel_end in ready or signal.SIGTERM in os.read(woken, 64):
             _kill_all()
+            _clear(sys.argv[2])
             return 0
 
 
@@ -121,13 +127,18 @@ def _let_go(*own: int) -> None:
 
 def _kill_all() -> None:
     """Kill every process below this one, however it got away from its parent."""
+    deadline = time.monotonic() + _PATIENCE
     pause = 0.001
-    while True:
+    while time.monotonic() < deadline:
         with open(f"/proc/self/task/{os.getpid()}/children", "rb", buffering=0) as file:
             children = file.read()
         for child in children.split():
-            # Ours until we reap it, so the number is safe. What it has below comes to us when it is dead.
-            os.kill(int(child), signal.SIGKILL)
+            try:
+                # Ours until we reap it, so the number is safe. What it has below comes to us when it is dead.
+                os.kill(int(child), signal.SIGKILL)
+            except PermissionError:
+                # Another user's, as below `sudo`.
+                pass
         while True:
             try:
                 if os.waitpid(-1, os.WNOHANG)[0] == 0:
@@ -135,8 +146,20 @@ def _kill_all() -> None:
             except ChildProcessError:
                 return
         time.sleep(pause)
-        # One that even SIGKILL cannot end at once, in a hung disk's hands, is waited for without haste.
-        pause = min(1.2 * pause, 0.5)
+        pause = min(1.2 * pause, 0.1)
+
+
+def _clear(director: str) -> None:
+    """Remove the folder with the director's socket: one that was killed cannot do that itself."""
+    import json
+
+    folder = json.loads(director)["arguments"].get("folder")
+    if folder:
+        for remove, path in ((os.unlink, f"{folder}/socket"), (os.rmdir, folder)):
+            try:
+                remove(path)
+            except OSError:
+                pass
 
 
 def _name(name: str) -> None:

@@ -1,4 +1,4 @@
-"""Puts a director together, as a process of its own below the guard, or in a thread for tests and debugging."""
+"""Puts a director together: as a process of its own below the guard, or in a thread, for tests."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -16,6 +17,7 @@ from typing import Any
 from stepup_nb.core.errors import InternalError, StepUpError
 from stepup_nb.core.messages import LookAt, RemoveFiles
 from stepup_nb.core.scheduler import Scheduler
+from stepup_nb.core.words import counted
 from stepup_nb.director import owner, processes
 from stepup_nb.director.hashing import Hasher, hash_env
 from stepup_nb.director.local import LocalExecutor
@@ -86,67 +88,65 @@ def serve(arguments: Arguments, say: Callable[[dict[str, Any]], None]) -> None:
 
 
 def _serve(arguments: Arguments, lock: owner.Lock, say: Callable[[dict[str, Any]], None]) -> None:
-    store = Store.open(arguments.database)
-    loaded = store.load()
-    marker = processes.run_marker(str(loaded.settings["database"]))
-    # Nothing of an earlier run may be alive when the first job of this one starts.
-    swept = processes.sweep(marker)
-    reactor = Reactor()
-    clock = steady_clock()
-    scheduler = Scheduler(arguments.workers, loaded.restored)
-    secret = key()
-    director = Director(
-        Place(arguments.root, arguments.notebook, arguments.database, arguments.state),
-        reactor=reactor,
-        scheduler=scheduler,
-        store=store,
-        hash_env=partial(hash_env, secret),
-        clock=clock,
-    )
-    hasher = Hasher(reactor, director.report, arguments.root)
-    executor = LocalExecutor(
-        reactor,
-        director.report,
-        logs=LogFolder(os.path.join(arguments.state, "logs"), log_cap(os.environ)),
-        marker=marker,
-        clock=clock,
-        on_output=director.on_output,
-        owns_process=arguments.guard is not None,
-    )
-    path = os.path.join(arguments.folder, "socket")
-    notes = [*store.notes, *([lock.note] if lock.note else [])]
-    if swept:
-        notes.append(f"stopped what an earlier session had left running: {', '.join(swept)}")
-    if loaded.strangers:
-        notes.append(
-            f"the results of {len(loaded.strangers)} steps were recorded elsewhere and are not believed; "
-            "'%stepup trust' believes them"
+    with ExitStack() as ends:
+        reactor = Reactor()
+        ends.callback(reactor.close)
+        store = Store.open(arguments.database)
+        ends.callback(store.close)
+        loaded = store.load()
+        marker = processes.run_marker(str(loaded.settings["database"]))
+        # Nothing of an earlier run may be alive when the first job of this one starts.
+        swept = processes.sweep(marker)
+        notes = [*store.notes, *([lock.note] if lock.note else [])]
+        if swept:
+            notes.append(f"stopped what an earlier session had left running: {', '.join(swept)}")
+        if loaded.strangers:
+            notes.append(
+                f"the results of {counted(len(loaded.strangers), 'step')} were recorded elsewhere: they are "
+                "not believed before '%stepup trust'"
+            )
+        clock = steady_clock()
+        director = Director(
+            Place(arguments.root, arguments.notebook, arguments.database, arguments.state),
+            reactor=reactor,
+            scheduler=Scheduler(arguments.workers, loaded.restored),
+            store=store,
+            hash_env=partial(hash_env, key()),
+            clock=clock,
+            notes=notes,
         )
-    server = Server(
-        reactor,
-        path,
-        arguments.token,
-        director.on_request,
-        director.on_gone,
-        {"director_pid": os.getpid(), "notebook": arguments.notebook, "root": arguments.root},
-    )
-    director.connect(executor, _Looker(hasher, arguments.root), server)
-    if arguments.guard is not None:
-        processes.watch_parent(reactor, director.end, arguments.guard)
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            signal.signal(number, lambda *_: reactor.post(director.end))
-    lock.tell(socket=path, token=arguments.token)
-    say({"socket": path, "notes": notes})
-    try:
+        hasher = Hasher(reactor, director.report, arguments.root)
+        executor = LocalExecutor(
+            reactor,
+            director.report,
+            logs=LogFolder(os.path.join(arguments.state, "logs"), log_cap(os.environ)),
+            marker=marker,
+            clock=clock,
+            on_output=director.on_output,
+            owns_process=arguments.guard is not None,
+        )
+        ends.callback(executor.close)
+        ends.callback(hasher.close)
+        path = os.path.join(arguments.folder, "socket")
+        server = Server(
+            reactor,
+            path,
+            arguments.token,
+            director.on_request,
+            director.on_gone,
+            {"director_pid": os.getpid(), "notebook": arguments.notebook, "root": arguments.root},
+        )
+        ends.callback(server.close)
+        # Whatever happens: no process of any step outlives its director (R3).
+        ends.callback(executor.kill_all)
+        director.connect(executor, _Looker(hasher, arguments.root), server)
+        if arguments.guard is not None:
+            processes.watch_parent(reactor, director.end, arguments.guard)
+            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+                signal.signal(number, lambda *_: reactor.post(director.end))
+        lock.tell(socket=path, token=arguments.token)
+        say({"socket": path, "notes": notes})
         director.run()
-    finally:
-        # Whatever happened: no process of any step outlives its director (R3).
-        executor.kill_all()
-        server.close()
-        hasher.close()
-        executor.close()
-        store.close()
-        reactor.close()
 
 
 def main(given: dict[str, Any]) -> int:
@@ -182,7 +182,7 @@ def _say_error(error: StepUpError) -> None:
 
 
 def _leave_streams(state: str) -> None:
-    """Let go of the kernel's pipes, so that nobody waits for their end, and keep what we may say of ourselves."""
+    """Let go of the kernel's pipes, so that nobody waits for their end; what we may say goes into a log."""
     null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
     os.dup2(null, 0)
     os.dup2(null, 1)
@@ -206,7 +206,9 @@ class ThreadHost:
         self._said: dict[str, Any] = {}
         self._error: BaseException | None = None
         self._is_ready = threading.Event()
-        self._thread = threading.Thread(target=self._run, args=(arguments,), name="stepup-director", daemon=True)
+        self._thread = threading.Thread(
+            target=self._run, args=(arguments,), name="stepup-director", daemon=True
+        )
         self._thread.start()
         self._is_ready.wait()
         if self._error is not None:

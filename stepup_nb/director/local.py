@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import resource
 import select
+import selectors
 import signal
 import time
 from collections import OrderedDict
@@ -35,6 +36,8 @@ _FIRST_SAMPLE = 0.05
 _SAMPLE = 0.5
 _KILL_ALL = 2.0
 _ENDED_TAILS = 128
+_ROUNDS = 10
+"""Times that the tree of a job is gone through for one signal, against a job that forks without end."""
 _EVENTS = 32
 """Descriptors that one turn of the loop serves, so that those who flood leave turns to the others."""
 
@@ -165,7 +168,7 @@ class LocalExecutor(Executor):
         # A selector of our own in the reactor's: a descriptor costs a tenth of what it costs there.
         self._poll = select.epoll()
         self._calls: dict[int, Callable[[], None]] = {}
-        reactor.watch(self._poll.fileno(), select.EPOLLIN, self._on_ready)
+        reactor.watch(self._poll.fileno(), selectors.EVENT_READ, self._on_ready)
 
     # --- starting -------------------------------------------------------------------------------
 
@@ -271,14 +274,14 @@ class LocalExecutor(Executor):
             job.phase = _Phase.LINGERING
             job.deadline = time.monotonic() + _BUSY
             self._set_timer(
-                job, self._reactor.call_after(_LINGER, partial(self._linger, job, job.output.total))
+                job, self._reactor.call_after(_LINGER, partial(self._linger, job, self._work(job)))
             )
 
     def _adopt(self) -> None:
         """Find out which processes have become our children, and whose they are."""
         for pid in self._nursery.pids() - self._pids:
             found = processes.look(pid)
-            owners = self._owners(pid)
+            owners = None if found is None else self._owners(pid, found.session)
             if found is None or owners is None:
                 continue
             if found.state == "Z":
@@ -296,7 +299,7 @@ class LocalExecutor(Executor):
             self._pids.add(pid)
             self._watch(pidfd, partial(self._on_stray_end, stray))
 
-    def _owners(self, pid: int) -> set[_Job] | None:
+    def _owners(self, pid: int, session: int) -> set[_Job] | None:
         """Return the jobs that a child may belong to; None for one that is none of our business."""
         number = self._spawner.job_of(pid)
         if number is None and processes.environment_word(pid, processes.RUN_VARIABLE) == self._marker:
@@ -304,7 +307,7 @@ class LocalExecutor(Executor):
             number = int(word) if word.isdigit() else -1
         if number is not None:
             return {self._jobs[number]} if number in self._jobs else set()
-        if not self._owns_process or os.getsid(pid) == os.getsid(0):
+        if not self._owns_process or session == os.getsid(0):
             # Not a job's: each has a session of its own, and no process comes back from there into ours.
             return None
         return set(self._jobs.values())
@@ -321,14 +324,7 @@ class LocalExecutor(Executor):
         job.timer = self._reactor.call_after(after, partial(self._sample, job, after))
 
     def _weigh(self, job: _Job) -> None:
-        job.peak = max(job.peak, sum(map(processes.resident, self._members(job))))
-
-    def _members(self, job: _Job) -> list[int]:
-        """Return all processes of a job that are there now."""
-        roots = [stray.pid for stray in self._own(job)]
-        if job.pidfd >= 0:
-            roots.append(job.pid)
-        return roots + [pid for root in roots for pid, _ in processes.descendants(root)]
+        job.peak = max(job.peak, sum(processes.resident(pid) for pid, _ in self._tree(job)))
 
     # --- ending ---------------------------------------------------------------------------------
 
@@ -339,38 +335,40 @@ class LocalExecutor(Executor):
             return
         self._terminate(found, self.grace)
 
-    def _linger(self, job: _Job, total: int) -> None:
+    def _linger(self, job: _Job, before: tuple[int, int]) -> None:
         """Leave what a command left behind alone while it is at work, or end it."""
-        looks = map(processes.look, self._members(job))
-        is_busy = job.output.total > total or any(look.state in "RD" for look in looks if look is not None)
+        self._adopt()
+        now = self._work(job)
+        is_busy = now != before or any(look.state in "RD" for look in self._looks(job))
         if is_busy and time.monotonic() < job.deadline:
-            self._set_timer(
-                job, self._reactor.call_after(_LINGER, partial(self._linger, job, job.output.total))
-            )
+            self._set_timer(job, self._reactor.call_after(_LINGER, partial(self._linger, job, now)))
             return
-        job.leftovers = self._names(job)
+        job.leftovers = tuple(look.name for look in self._looks(job))
         self._terminate(job, _NOTICE)
 
-    def _names(self, job: _Job) -> tuple[str, ...]:
-        looks = map(processes.look, self._members(job))
-        return tuple(look.name for look in looks if look is not None and look.state != "Z")
+    def _work(self, job: _Job) -> tuple[int, int]:
+        """Return what grows while a job is at work: its output, and the processor time of who is there."""
+        return job.output.total, sum(look.ticks for look in self._looks(job))
+
+    def _looks(self, job: _Job) -> list[processes.Look]:
+        looks = (processes.look(pid) for pid, _ in self._tree(job))
+        return [look for look in looks if look is not None and look.state != "Z"]
 
     def _terminate(self, job: _Job, grace: float) -> None:
         job.phase = _Phase.STOPPING
-        self._adopt()
         self._signal(job, signal.SIGTERM, signal.SIGCONT)
         self._set_timer(job, self._reactor.call_after(grace, partial(self._kill, job)))
 
     def _kill(self, job: _Job) -> None:
         now = time.monotonic()
+        self._adopt()
         if job.phase is not _Phase.KILLING:
-            names = ", ".join(self._names(job))
+            names = ", ".join(look.name for look in self._looks(job))
             if names and not job.leftovers:
                 job.notes.append(f"killed, because it did not end on SIGTERM: {names}")
             job.phase = _Phase.KILLING
             job.pause = 0.01
             job.deadline = now + _PATIENCE
-        self._adopt()
         self._signal(job, signal.SIGKILL)
         if now < job.deadline:
             self._set_timer(job, self._reactor.call_after(job.pause, partial(self._kill, job)))
@@ -382,19 +380,28 @@ class LocalExecutor(Executor):
 
     def _signal(self, job: _Job, *numbers: int) -> None:
         """Signal everything that a job consists of, each process once."""
-        below: list[tuple[int, int]] = []
+        told: set[int] = set()
+        for _ in range(_ROUNDS):
+            self._adopt()
+            # Listed before any is signalled: once a parent is gone, its children are elsewhere.
+            new = [(pid, parent) for pid, parent in self._tree(job) if pid not in told]
+            for number in numbers:
+                if not told:
+                    processes.send_group(job.pid, number)
+                for pid, parent in new:
+                    processes.send(pid, parent, number, except_group=job.pid)
+            if not new:
+                break
+            # Once more, for what was just forking when we listed has a child now.
+            told.update(pid for pid, _ in new)
+
+    def _tree(self, job: _Job) -> list[tuple[int, int]]:
+        """Return all processes of a job that are there now, with their parents."""
+        roots = [stray.pid for stray in self._own(job)]
         if job.pidfd >= 0:
-            below += processes.descendants(job.pid)
-        strays = self._own(job)
-        for stray in strays:
-            below += processes.descendants(stray.pid)
-        # Listed first: once the first parents are gone, their children are elsewhere.
-        for number in numbers:
-            processes.send_group(job.pid, number)
-            for stray in strays:
-                processes.send(stray.pid, os.getpid(), number, except_group=job.pid)
-            for pid, parent in below:
-                processes.send(pid, parent, number, except_group=job.pid)
+            roots.append(job.pid)
+        below = [found for root in roots for found in processes.descendants(root)]
+        return [(root, os.getpid()) for root in roots] + below
 
     def _kill_stray(self, pid: int) -> None:
         for child, parent in list(processes.descendants(pid)):
@@ -402,7 +409,7 @@ class LocalExecutor(Executor):
         processes.send_child(pid, signal.SIGKILL)
 
     def _give_up(self, job: _Job) -> None:
-        looks = [(pid, processes.look(pid)) for pid in self._members(job)]
+        looks = [(pid, processes.look(pid)) for pid, _ in self._tree(job)]
         names = ", ".join(f"{look.name} (pid {pid})" for pid, look in looks if look is not None)
         job.notes.append(f"still there, because the system does not let it be killed: {names}")
         strays = self._own(job)
@@ -508,21 +515,17 @@ class LocalExecutor(Executor):
             self._set_timer(job, None)
             processes.send_group(job.pid, signal.SIGKILL)
         while time.monotonic() < deadline:
-            left = [
-                pid
-                for pid in processes.children(os.getpid())
-                if pid in self._pids or self._owners(pid) is not None
-            ]
-            if not left:
+            self._adopt()
+            if not self._pids:
                 break
-            for pid in left:
+            for pid in self._pids:
                 # Its own children come to us when it has ended, and have their turn then.
                 processes.send_child(pid, signal.SIGKILL)
-                if self._reap(pid, set())[0] is not None:
-                    self._pids.discard(pid)
+            self._pids = {pid for pid in self._pids if self._reap(pid, set())[0] is None}
             time.sleep(0.001)
         for job in jobs:
             self._unwatch_all(job)
+            job.output.drain(self._buffer)
             job.output.close()
         for stray in self._strays.values():
             self._unwatch(stray.pidfd)
@@ -531,7 +534,7 @@ class LocalExecutor(Executor):
         self._strays.clear()
 
     def close(self) -> None:
-        """Kill what is left, and give back all descriptors."""
+        """Kill what is left, and give back all descriptors; see `Executor.close`."""
         self.kill_all()
         self._reactor.unwatch(self._poll.fileno())
         self._poll.close()

@@ -1,7 +1,7 @@
 """The director's loop: inbox → scheduler → commit → act → tell.
 
-One turn takes all that has arrived, lets the scheduler decide, commits everything that changed in one transaction,
-and only then starts, stops, looks and answers. Everything here belongs to one thread.
+One turn takes all that has arrived, lets the scheduler decide, commits everything that changed in one
+transaction, and only then starts, stops, looks and answers. Everything here belongs to one thread.
 """
 
 from __future__ import annotations
@@ -10,13 +10,14 @@ import os
 import posixpath
 import time
 import traceback
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Any, Protocol
 
 from stepup_nb.core import view
 from stepup_nb.core.declare import argv
-from stepup_nb.core.environment import is_denied
 from stepup_nb.core.errors import InternalError, StepUpError, UsageError
 from stepup_nb.core.messages import (
     Clean,
@@ -38,9 +39,11 @@ from stepup_nb.core.messages import (
     Wait,
     command_from_json,
 )
-from stepup_nb.core.model import Step
+from stepup_nb.core.model import CANCELLED, FAILED, SUCCEEDED, Job, Step
 from stepup_nb.core.scheduler import Scheduler
-from stepup_nb.director.executor import CannotStart, Executor
+from stepup_nb.director.environments import Environments
+from stepup_nb.director.executor import CannotStart, Executor, Stream
+from stepup_nb.director.output import decode
 from stepup_nb.director.reactor import Reactor, Timer
 from stepup_nb.director.server import Client, Request, Server
 from stepup_nb.director.store import Store, StoreFull
@@ -49,10 +52,19 @@ TELL_EVERY = 0.05
 """Seconds between two events to a subscriber."""
 TELL_ROWS = 250
 """Rows of steps in one event."""
+TELL_BYTES = 1 << 20
+"""Characters of commands and outputs in one event, beyond which the other rows wait for the next one."""
+LINES_KEPT = 5000
+"""Log lines that are kept for clients that come late or cannot keep up."""
+LINES = 200
+"""Log lines in one answer or event."""
+LINE_WORDS = 2000
+"""Characters of a command or a reason in a log line."""
 IDLE_AFTER = 0.5
 """Seconds without work after which the database is put in order."""
 RETRY_STORE = 1.0
 """Seconds between two tries to write where there is no space."""
+_LARGEST = 2**62
 
 
 class Looker(Protocol):
@@ -102,6 +114,7 @@ class _News:
 
 
 Answer = Callable[[], None]
+Query = Callable[[Client, Request], dict[str, Any]]
 
 
 class Director:
@@ -116,6 +129,7 @@ class Director:
         store: Store,
         hash_env: Callable[[str, str], str],
         clock: Callable[[], float],
+        notes: Iterable[str] = (),
     ) -> None:
         self.place = place
         self.scheduler = scheduler
@@ -128,22 +142,27 @@ class Director:
         self._looker: Looker
         self._server: Server
         self._inbox: list[tuple[Client, Request] | Report | Command] = []
-        self._environments: dict[str, dict[str, str]] = {"": {}}
+        self._environments = Environments()
         self._asked: dict[int, _Asked] = {}
         self._tokens = 0
         self._news = _News()
+        self._lines: deque[dict[str, Any]] = deque(maxlen=LINES_KEPT)
+        self._last_line = 0
         self._tell_timer: Timer | None = None
         self._tick_timer: Timer | None = None
         self._tick_at: float | None = None
         self._idle_timer: Timer | None = None
         self._unsaved: tuple[Decision, list[Answer]] | None = None
-        self._notes: list[str] = list(store.notes)
-        self._queries: dict[str, Callable[[Client, Request], dict[str, Any]]] = {
-            "status": lambda client, request: self.status(),
+        self._notes = dict.fromkeys(notes)
+        self._trouble = ""
+        """Why nothing can be written down now."""
+        self._queries: dict[str, Query] = {
+            "status": self._status,
             "rows": self._rows,
             "why": lambda client, request: view.why(self.scheduler, self._step(request)),
             "history": lambda client, request: {"rows": self._store.history()},
             "log": self._log,
+            "lines": self._lines_since,
             "subscribe": self._subscribe,
             "shutdown": self._shutdown,
             "trust": self._trust,
@@ -161,7 +180,12 @@ class Director:
 
     def on_request(self, client: Client, request: Request) -> None:
         """Take a client's request; it is answered after the commit of this turn."""
-        self._inbox.append((client, request))
+        query = self._query(request)
+        if self._unsaved is not None and query is not None:
+            # Whoever wants to know why nothing goes on, or to end it, must not wait for that to pass.
+            self._answer_query(query, client, request)
+        else:
+            self._inbox.append((client, request))
 
     def on_gone(self, client: Client) -> None:
         """A client is gone: end its holds and forget its waits."""
@@ -208,7 +232,7 @@ class Director:
                 try:
                     self.scheduler.handle(item, now, decision)
                 except UsageError as error:
-                    self._notes.append(str(error))
+                    self._notes[str(error)] = None
         self._finish(decision, answers)
 
     def _finish(self, decision: Decision, answers: list[Answer]) -> None:
@@ -218,10 +242,10 @@ class Director:
         except StoreFull as full:
             # Nothing may happen that is not written down: keep all of it, and try again.
             self._unsaved = (decision, answers)
-            if str(full) not in self._notes:
-                self._notes.append(str(full))
             self._reactor.call_after(RETRY_STORE, self._save_again)
+            self._set_trouble(str(full))
             return
+        self._set_trouble("")
         self._act(decision)
         for answer in answers:
             answer()
@@ -234,8 +258,15 @@ class Director:
             (decision, answers), self._unsaved = self._unsaved, None
             self._finish(decision, answers)
 
+    def _set_trouble(self, words: str) -> None:
+        if words != self._trouble:
+            self._trouble = words
+            self._news.has_settings = True
+            self._tell_soon()
+
     def _schedule_tick(self) -> None:
-        due = self.scheduler.next_time()
+        # While nothing can be written down nothing is decided, and what is due stays due.
+        due = self.scheduler.next_time() if self._unsaved is None else None
         if due == self._tick_at:
             return
         if self._tick_timer is not None:
@@ -254,95 +285,118 @@ class Director:
         if not self.scheduler.is_idle() or self._inbox:
             self._idle_timer = self._reactor.call_after(IDLE_AFTER, self._when_idle)
             return
+        if self._store.moved():
+            self._notes[
+                f"SNB-305 the state file '{self.place.database}' was moved, removed or replaced while it was "
+                "in use; what happens from now on is not remembered by the next session"
+            ] = None
+            return
         try:
             if self._store.prune():
                 self._idle_timer = self._reactor.call_after(0.0, self._when_idle)
             else:
                 self._store.checkpoint()
-        except StoreFull as full:
-            self._notes.append(str(full))
+        except StoreFull:
+            # Nothing is lost by that, and the next time something is written it is tried again.
+            pass
 
     # --- requests ------------------------------------------------------------------------------
+
+    def _query(self, request: Request) -> Query | None:
+        op = request.get("op")
+        return self._queries.get(op) if isinstance(op, str) else None
 
     def _take_request(
         self, client: Client, request: Request, now: float, decision: Decision, answers: list[Answer]
     ) -> None:
+        query = self._query(request)
+        if query is not None:
+            answers.append(lambda: self._answer_query(query, client, request))
+            return
         try:
-            query = self._queries.get(str(request.get("op")))
-            if query is not None:
-                answers.append(lambda: self._answer_query(query, client, request))
-                return
             command = self._command(client, request)
+        except (StepUpError, ValueError, KeyError) as error:
+            refusal = _not_understood(error)
+            answers.append(lambda: client.refuse(request, refusal))
+            return
+        is_later = isinstance(command, Wait | Clean)
+        try:
             if isinstance(command, Wait | Clean):
                 self._ask_later(client, request, command)
-            try:
-                self.scheduler.handle(command, now, decision)
-            except UsageError:
-                if isinstance(command, Wait | Clean):
-                    self._asked.pop(command.token, None)
-                raise
-            if not isinstance(command, Wait | Clean):
-                reply = decision.reply
-                answers.append(lambda: client.answer(request, reply))
-        except StepUpError as error:
-            refusal = error
-            answers.append(lambda: client.refuse(request, refusal))
+            self.scheduler.handle(command, now, decision)
         except Exception as error:
-            answers.append(self._refusal(client, request, error))
+            if isinstance(command, Wait | Clean):
+                self._asked.pop(command.token, None)
+                client.waits.discard(command.token)
+            unwanted = error if isinstance(error, StepUpError) else _internal(error)
+            answers.append(lambda: client.refuse(request, unwanted))
+            return
+        if not is_later:
+            reply = decision.reply
+            answers.append(lambda: client.answer(request, reply))
 
-    def _answer_query(
-        self, query: Callable[[Client, Request], dict[str, Any]], client: Client, request: Request
-    ) -> None:
+    def _answer_query(self, query: Query, client: Client, request: Request) -> None:
         try:
             result = query(client, request)
-        except StepUpError as error:
-            client.refuse(request, error)
+        except (StepUpError, ValueError, KeyError) as error:
+            client.refuse(request, _not_understood(error))
+        except StoreFull as full:
+            client.refuse(
+                request,
+                UsageError(
+                    "SNB-320", "The state file cannot be written.", str(full), "make room, and try again"
+                ),
+            )
         except Exception as error:
-            self._refusal(client, request, error)()
+            client.refuse(request, _internal(error))
         else:
             client.answer(request, result)
 
-    @staticmethod
-    def _refusal(client: Client, request: Request, error: Exception) -> Answer:
-        if isinstance(error, ValueError | KeyError | TypeError):
-            refusal: StepUpError = UsageError("SNB-204", f"The request is not understood: {error}")
-        else:
-            refusal = InternalError(repr(error), traceback.format_exc())
-        return lambda: client.refuse(request, refusal)
-
     def _command(self, client: Client, request: Request) -> Command:
-        form = {name: value for name, value in request.items() if name not in ("id", "variables")}
-        variables = request.get("variables")
-        if variables is not None:
-            self._intern(form["environment"], variables)
+        form = {name: value for name, value in request.items() if name not in ("id", "variables", "timeout")}
+        if form.keys() & {"token", "deadline"}:
+            raise ValueError("'token' and 'deadline' are given by the director")
         if form.get("op") in ("Wait", "Clean"):
             self._tokens += 1
             form["token"] = self._tokens
-            if form.get("timeout") is not None:
-                form["deadline"] = self._clock() + float(form["timeout"])
-            form.pop("timeout", None)
+            form["deadline"] = self._deadline(request.get("timeout"))
+            if form["op"] == "Clean":
+                del form["deadline"]
         command = command_from_json(form)
         if isinstance(command, Declare):
-            return self._with_environment(command)
+            return self._with_environment(client, command, request.get("variables"))
         if isinstance(command, Hold):
             client.holds.add(command.hold)
+        elif isinstance(command, Release):
+            client.holds.discard(command.hold)
         return command
 
-    def _intern(self, name: str, variables: dict[str, str]) -> None:
-        if name not in self._environments:
-            self._environments[name] = {str(key): str(value) for key, value in variables.items()}
+    def _deadline(self, timeout: object) -> float | None:
+        if timeout is None:
+            return None
+        if isinstance(timeout, bool) or not isinstance(timeout, int | float):
+            raise ValueError(f"'timeout': a number of seconds is expected, not {timeout!r:.40}")
+        return self._clock() + timeout
 
-    def _with_environment(self, command: Declare) -> Declare:
-        variables = self._environments.get(command.environment)
-        if variables is None:
-            raise ValueError("an environment that was not sent")
+    def _with_environment(self, client: Client, command: Declare, variables: object) -> Declare:
+        name, known = command.environment, self._environments
+        if variables is not None:
+            known.take(name, variables)
+        if name not in known:
+            raise ValueError("'environment': one that was not sent")
+        client.environment = name
+        if known.is_crowded():
+            known.keep(
+                [other.environment for other in self._server.clients]
+                + [step.environment for step in self.scheduler.graph.steps.values()]
+            )
         if not command.spec.env:
             return command
-        hashes = tuple(
-            (name, self._hash_env(name, variables[name]) if name in variables else None)
-            for name in command.spec.env
-        )
-        return replace(command, env_hashes=hashes)
+        hashes = []
+        for variable in command.spec.env:
+            value = known.value(name, variable)
+            hashes.append((variable, None if value is None else self._hash_env(variable, value)))
+        return replace(command, env_hashes=tuple(hashes))
 
     def _ask_later(self, client: Client, request: Request, command: Wait | Clean) -> None:
         asked = _Asked(client, request)
@@ -370,24 +424,42 @@ class Director:
             "notebook": self.place.notebook,
             "database": self.place.database,
             "director_pid": os.getpid(),
-            "notes": self._notes,
+            "notes": self._all_notes(),
             **found,
         }
 
+    def _status(self, client: Client, request: Request) -> dict[str, Any]:
+        found = self.status()
+        if request.get("causes"):
+            found["causes"] = view.root_causes(self.scheduler)
+        return found
+
+    def _all_notes(self) -> list[str]:
+        return [*self._notes, *([self._trouble] if self._trouble else [])]
+
+    def _row(self, step: Step) -> dict[str, Any]:
+        return self._complete(view.step_row(self.scheduler, step))
+
     def _complete(self, row: dict[str, Any]) -> dict[str, Any]:
         """Add what only the director knows of a step: the end of its outputs, and where all of it is."""
-        row["stdout_tail"], row["stderr_tail"] = self._tail(row["job"])
-        row["log"] = self._executor.log_path(row["job"], "stdout") if row["job"] is not None else None
-        return row
-
-    def _tail(self, job: int | None) -> tuple[str, str]:
+        job = row["job"]
         if job is None:
-            return "", ""
-        tail = self._executor.tail(job)
-        if tail.stdout or tail.stderr or job in self.scheduler.jobs:
-            return tail.stdout, tail.stderr
-        stdout, stderr = self._store.tails([job]).get(job, (b"", b""))
-        return stdout.decode(errors="replace"), stderr.decode(errors="replace")
+            row["stdout_tail"] = row["stderr_tail"] = ""
+            row["log"] = None
+            return row
+        if row["outcome"] is None:
+            row["stdout_tail"], row["stderr_tail"] = self._executor.tail(job)
+        else:
+            # Written down with the outcome: no file has to be opened.
+            stdout, stderr = self._store.tails([job]).get(job, (b"", b""))
+            row["stdout_tail"], row["stderr_tail"] = (
+                decode(stdout, is_final=True),
+                decode(stderr, is_final=True),
+            )
+        row["log"] = self._executor.log_path(job, "stdout")
+        if self._unsaved is not None and row["name"] in self._unsaved[0].steps:
+            row["notes"] = [*row["notes"], "not written down yet"]
+        return row
 
     def _tails_to_keep(self, job: int) -> tuple[bytes, bytes]:
         tail = self._executor.tail(job)
@@ -398,27 +470,42 @@ class Director:
 
     def _rows(self, client: Client, request: Request) -> dict[str, Any]:
         graph = self.scheduler.graph
+        names = request["steps"]
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise ValueError("'steps': a list of names is expected")
         if request.get("known"):
-            steps = [step for key in request["steps"] if (step := graph.steps.get(str(key))) is not None]
+            steps = [step for name in names if (step := graph.steps.get(name)) is not None]
         else:
-            steps = [graph.find(str(key)) for key in request["steps"]]
-        return {"rows": [self._complete(view.step_row(self.scheduler, step)) for step in steps]}
+            steps = [graph.find(name) for name in names]
+        return {"rows": [self._row(step) for step in steps]}
 
     def _log(self, client: Client, request: Request) -> dict[str, Any]:
-        step = self._step(request)
-        job = step.job or step.last
-        if job is None:
-            return {"job": None, "text": "", "next": None, "path": None}
-        stream = "stderr" if request.get("stream") == "stderr" else "stdout"
-        offset = int(request.get("offset", 0))
-        piece = self._executor.read_log(job.id, stream, offset, 1 << 19)
+        """Return a piece of the log of one job: of that number, else the last one of a step."""
+        if request.get("job") is not None:
+            number = _whole(request, "job")
+        else:
+            step = self._step(request)
+            job = step.job or step.last
+            if job is None:
+                return {"job": None, "bytes": "", "next": None, "path": None}
+            number = job.id
+        stream: Stream = "stderr" if request.get("stream") == "stderr" else "stdout"
+        offset = _whole(request, "offset")
+        piece = self._executor.read_log(number, stream, offset, 1 << 19)
         # Latin-1 carries any bytes through JSON; the client decodes the whole, so that no character is cut.
         return {
-            "job": job.id,
+            "job": number,
             "bytes": piece.decode("latin-1"),
-            "next": offset + len(piece) if piece else None,
-            "path": self._executor.log_path(job.id, stream),
+            "next": offset + len(piece) if piece and offset >= 0 else None,
+            "path": self._executor.log_path(number, stream),
         }
+
+    def _lines_since(self, client: Client, request: Request) -> dict[str, Any]:
+        """Return the oldest log lines after a number, from those that are kept."""
+        since = _whole(request, "since")
+        missed = max(0, self._lines[0]["number"] - since - 1) if self._lines else 0
+        start = max(0, since + 1 - self._lines[0]["number"]) if self._lines else 0
+        return {"lines": list(islice(self._lines, start, start + LINES)), "missed": missed}
 
     def _subscribe(self, client: Client, request: Request) -> dict[str, Any]:
         client.is_subscribed = True
@@ -451,29 +538,34 @@ class Director:
 
     def _start(self, start: StartJob) -> None:
         spec, root = start.spec, self.place.root
-        workdir = posixpath.join(root, spec.workdir)
         try:
-            for path in (*spec.out, *spec.vol):
-                folder = posixpath.dirname(path)
+            for folder in {posixpath.dirname(path) for path in (*spec.out, *spec.vol)}:
                 if folder:
                     os.makedirs(posixpath.join(root, folder), exist_ok=True)
-            self._executor.start(start.job.id, argv(spec), workdir, self._environment(start))
-        except CannotStart as trouble:
-            self.report(JobNotStarted(start.job.id, trouble.words, trouble.is_transient))
+            words = argv(spec)
         except OSError as error:
-            words = f"cannot make the folder of an output: {error.strerror} ('{error.filename}')"
-            self.report(JobNotStarted(start.job.id, words, is_transient=False))
+            trouble = f"cannot make the folder of an output: {error.strerror} ('{error.filename}')"
+            self.report(JobNotStarted(start.job.id, trouble, is_transient=False))
+            return
+        except ValueError as error:
+            self.report(JobNotStarted(start.job.id, f"cannot be started: {error}", is_transient=False))
+            return
+        try:
+            workdir = posixpath.join(root, spec.workdir)
+            self._executor.start(start.job.id, words, workdir, self._environment(start))
+        except CannotStart as cannot:
+            self.report(JobNotStarted(start.job.id, cannot.words, cannot.is_transient))
 
     def _environment(self, start: StartJob) -> dict[str, str]:
-        spec = start.spec
-        given = self._environments.get(start.environment, {})
-        # A denied variable passes only where the step asks for it by name.
-        environment = {k: v for k, v in given.items() if not is_denied(k) or k in spec.env}
+        spec, root = start.spec, self.place.root
+        environment = self._environments.for_step(start.environment, spec.env)
         environment.update(start.variables)
         environment["PYTHONUNBUFFERED"] = "1"
-        environment["STEPUP_ROOT"] = self.place.root
+        environment["STEPUP_ROOT"] = root
         environment["HERE"] = spec.workdir
-        environment["ROOT"] = posixpath.relpath(self.place.root, posixpath.join(self.place.root, spec.workdir))
+        environment["ROOT"] = (
+            "." if spec.workdir == "." else posixpath.relpath(root, posixpath.join(root, spec.workdir))
+        )
         return environment
 
     # --- telling -------------------------------------------------------------------------------
@@ -486,6 +578,8 @@ class Director:
             )
         for removed in decision.removed:
             self._answer_asked(removed.token, lambda asked, report=removed: _removed_row(report))  # type: ignore[misc]
+        lines = [self._line(line, decision.jobs.get(line.job or 0)) for line in decision.lines]
+        self._lines += lines
         if not self._server.has_subscribers():
             self._news = _News()
             return
@@ -493,7 +587,7 @@ class Director:
         news.steps.update(dict.fromkeys(decision.steps))
         news.gone.update(dict.fromkeys(decision.forgotten))
         news.pools.update(dict.fromkeys(decision.pools))
-        news.lines += [self._line(line) for line in decision.lines]
+        news.lines += lines
         news.has_settings = news.has_settings or decision.settings
         self._tell_soon()
 
@@ -503,19 +597,29 @@ class Director:
             self._complete(row)
         return report
 
-    def _line(self, line: LogLine) -> dict[str, Any]:
+    def _line(self, line: LogLine, job: Job | None) -> dict[str, Any]:
+        """Write a line down as things are now: when somebody reads it, its step may have moved on."""
         step = self.scheduler.graph.steps.get(line.step)
         counts = self.scheduler.counts
-        done = sum(number for state, number in counts.items() if state == "SUCCEEDED")
-        return {
+        self._last_line += 1
+        written = {
+            "number": self._last_line,
             "tag": line.tag,
             "step": line.step,
             "label": step.label if step is not None else line.step,
             "job": line.job,
             "at": self._clock(),
-            "done": done,
-            "total": sum(number for state, number in counts.items() if state not in ("FAILED", "CANCELLED")),
+            "done": counts[SUCCEEDED],
+            "total": sum(number for state, number in counts.items() if state not in (FAILED, CANCELLED)),
         }
+        if line.tag in ("FAIL", "RESCHEDULE") and step is not None:
+            written["command"] = step.spec.command[:LINE_WORDS]
+            written["workdir"] = step.spec.workdir
+            written["reason"] = step.reason[:LINE_WORDS]
+        if job is not None:
+            written["returncode"] = job.returncode
+            written["notes"] = view.notes(job)
+        return written
 
     def _tell_soon(self) -> None:
         if self._news and self._tell_timer is None:
@@ -524,11 +628,17 @@ class Director:
     def _tell_now(self) -> None:
         self._tell_timer = None
         news = self._news
-        keys = list(news.steps)[:TELL_ROWS]
-        for key in keys:
+        rows: list[dict[str, Any]] = []
+        size = 0
+        for key in list(news.steps):
+            if len(rows) >= TELL_ROWS or size > TELL_BYTES:
+                break
             del news.steps[key]
-        steps = self.scheduler.graph.steps
-        rows = [self._complete(view.step_row(self.scheduler, steps[key])) for key in keys if key in steps]
+            step = self.scheduler.graph.steps.get(key)
+            if step is not None:
+                row = self._row(step)
+                size += 3 * len(row["command"]) + len(row["stdout_tail"]) + len(row["stderr_tail"])
+                rows.append(row)
         self._server.tell(
             {
                 "event": "changes",
@@ -539,11 +649,32 @@ class Director:
                 "counts": view.counts(self.scheduler),
                 "workers": self.scheduler.pools.workers,
                 "paused": self.scheduler.pools.is_paused,
-                "lines": news.lines,
+                "notes": self._all_notes(),
+                "lines": news.lines[:LINES],
             }
         )
-        self._news = _News(steps=news.steps)
+        self._news = _News(steps=news.steps, lines=news.lines[LINES:])
         self._tell_soon()
+
+
+def _not_understood(error: Exception) -> StepUpError:
+    if isinstance(error, StepUpError):
+        return error
+    words = f"there is no {error}" if isinstance(error, KeyError) else str(error)
+    return UsageError(
+        "SNB-204", f"The request is not understood: {words}", "", "use a client of the director's own release"
+    )
+
+
+def _internal(error: Exception) -> InternalError:
+    return InternalError(repr(error), "".join(traceback.format_exception(error)))
+
+
+def _whole(request: Request, name: str) -> int:
+    value = request.get(name, 0)
+    if type(value) is not int or abs(value) > _LARGEST:
+        raise ValueError(f"'{name}': a whole number is expected, not {value!r:.40}")
+    return value
 
 
 def _removed_row(report: FilesRemoved) -> dict[str, Any]:

@@ -177,9 +177,9 @@ class Pipe:
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1
+        if self.total > self._folder.cap and not self.problem:
+            self._store_end()
         if self._log >= 0:
-            if self.total > self._folder.cap and not self.problem:
-                self._store_end()
             try:
                 is_gone = os.fstat(self._log).st_nlink == 0
                 os.close(self._log)

@@ -15,6 +15,7 @@ import stat
 import time
 from typing import Any
 
+from stepup_nb.core import places
 from stepup_nb.core.errors import OwnerError, UsageError
 
 GRACE = 3.0
@@ -32,11 +33,7 @@ def lock_path(database: str | os.PathLike[str]) -> str:
 
     A plan's database is in ``.stepup`` itself, and its lock in ``.stepup/graph/``.
     """
-    folder, name = os.path.split(os.path.abspath(os.fspath(database)))
-    stem = name.removesuffix(".db").removesuffix(".stepup") or name
-    if os.path.basename(folder) != ".stepup":
-        folder = os.path.join(folder, ".stepup")
-    return os.path.join(folder, stem, "lock")
+    return places.lock_path(os.path.abspath(os.fspath(database)))
 
 
 class Lock:
@@ -181,31 +178,17 @@ def _refusal(holder: dict[str, Any] | None, notebook: str, *, waited: bool) -> O
 
 
 def read_holder(path: str) -> dict[str, Any] | None:
-    """Return what the lock's file says about its holder, who may be gone; None where it says nothing.
-
-    Has at least ``host``, ``director_pid``, ``kernel_pid``, ``kernel_start``, ``started``, ``notebook``.
-    """
+    """Return what the lock's file says about its holder, who may be gone; see `places.holder`."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
         return None
     try:
-        found = json.loads(os.read(fd, 1 << 16))
-    except (OSError, ValueError, RecursionError):
+        return places.holder(os.read(fd, 1 << 16))
+    except OSError:
         return None
     finally:
         os.close(fd)
-    kinds = {
-        "host": str,
-        "director_pid": int,
-        "kernel_pid": int,
-        "kernel_start": str,
-        "started": float,
-        "notebook": str,
-    }
-    if not isinstance(found, dict):
-        return None
-    return found if all(isinstance(found.get(name), kind) for name, kind in kinds.items()) else None
 
 
 def is_held(path: str) -> bool:

@@ -1,7 +1,8 @@
-"""Processes as Linux shows them: how to start one, who descends from whom, how to signal without mistaking.
+"""Processes as Linux shows them: who descends from whom, and how to signal none but who is meant.
 
-Knows nothing of jobs; see `local`. A process that is our own child keeps its number until we reap it, so
-it may be signalled by number. Every other one is held by a pidfd first and looked at again through it.
+Knows nothing of jobs (`local`) and starts nothing (`spawn`). A process that is our own child keeps its
+number until we reap it, so it may be signalled by number. Every other one is held by a pidfd first and
+looked at again.
 """
 
 from __future__ import annotations
@@ -39,6 +40,9 @@ class Look(NamedTuple):
     state: str
     parent: int
     group: int
+    session: int
+    ticks: int
+    """Clock ticks of processor time that it has had."""
     born: int
     """Clock ticks since boot."""
 
@@ -77,6 +81,8 @@ def look(pid: int) -> Look | None:
         words[0].decode(),
         int(words[1]),
         int(words[2]),
+        int(words[3]),
+        int(words[11]) + int(words[12]),
         int(words[19]),
     )
 
@@ -117,7 +123,13 @@ def resident(pid: int) -> int:
 
 
 def send(pid: int, parent: int, number: int, except_group: int = 0) -> None:
-    """Signal a descendant that was found below this parent, unless it belongs to the group."""
+    """Signal a process that was found below this parent, unless it belongs to the group."""
+    us = os.getpid()
+    if parent == us:
+        found = look(pid)
+        if found is not None and found.group != except_group:
+            send_child(pid, number)
+        return
     try:
         fd = os.pidfd_open(pid)
     except OSError:
@@ -126,7 +138,7 @@ def send(pid: int, parent: int, number: int, except_group: int = 0) -> None:
         # Between the reading of the number and now it may have gone to a stranger. One that has become our
         # own child because its parent died is still meant.
         found = look(pid)
-        if found is not None and found.parent in (parent, os.getpid()) and found.group != except_group:
+        if found is not None and found.parent in (parent, us) and found.group != except_group:
             signal.pidfd_send_signal(fd, number)
     except OSError:
         pass

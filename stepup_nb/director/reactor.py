@@ -9,12 +9,16 @@ from __future__ import annotations
 import heapq
 import os
 import selectors
+import threading
 import time
 from collections import deque
 from collections.abc import Callable
 from itertools import count
 
 Callback = Callable[[], None]
+
+_LONGEST = 3600.0
+"""Seconds of one wait at most: the system counts milliseconds in 31 bits, which is less than a month."""
 
 
 class Timer:
@@ -39,6 +43,9 @@ class Reactor:
         self._numbers = count()
         self._posted: deque[Callback] = deque()
         self._wake_r, self._wake_w = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._is_awake = False
+        # Reentrant: a signal's handler may post while the same thread does.
+        self._door = threading.RLock()
         self.watch(self._wake_r, selectors.EVENT_READ, self._on_wake)
 
     def watch(self, fd: int, events: int, call: Callback) -> None:
@@ -62,11 +69,11 @@ class Reactor:
     def post(self, call: Callback) -> None:
         """Have the function called by the turning thread soon. The one method that any thread may call."""
         self._posted.append(call)
-        # A full pipe means that a wake-up is under way already.
-        try:
-            os.write(self._wake_w, b"!")
-        except BlockingIOError:
-            pass
+        with self._door:
+            # Not after `close`: the number may be that of another file by then.
+            if not self._is_awake and self._wake_w >= 0:
+                self._is_awake = True
+                os.write(self._wake_w, b"!")
 
     def turn(self, timeout: float | None = None) -> None:
         """Wait for something to happen, at most so many seconds, and call all who asked for it."""
@@ -75,7 +82,7 @@ class Reactor:
         if self._timers:
             due = max(0.0, self._timers[0][0] - time.monotonic())
             timeout = due if timeout is None else min(due, timeout)
-        for key, _ in self._selector.select(timeout):
+        for key, _ in self._selector.select(None if timeout is None else min(timeout, _LONGEST)):
             # An earlier call of this turn may have closed this descriptor.
             if self._selector.get_map().get(key.fd) is key:
                 key.data()
@@ -90,8 +97,12 @@ class Reactor:
     def close(self) -> None:
         """Give back the selector and the wake-up pipe."""
         self._selector.close()
-        os.close(self._wake_r)
-        os.close(self._wake_w)
+        with self._door:
+            os.close(self._wake_r)
+            os.close(self._wake_w)
+            self._wake_w = -1
 
     def _on_wake(self) -> None:
         os.read(self._wake_r, 4096)
+        # Whoever posts from now on writes again; what was posted before is called in this turn.
+        self._is_awake = False

@@ -26,6 +26,12 @@ APPLICATION_ID = 0x53744E42
 PATIENCE = 1.5
 """Seconds to wait for another program that holds the file; only ever while it is opened."""
 
+LOG_PAGES = 4000
+"""Pages of 4 KiB after which the log is worked in although nothing is idle: every thousand results or so."""
+
+_LONG_HISTORY = 16_000
+"""Pages of a file whose history is not checked when it is opened: 64 MB."""
+
 SIBLINGS = ("-wal", "-shm", "-journal")
 """What SQLite puts beside a database file; a log there is part of the database."""
 
@@ -43,11 +49,12 @@ def _m1_first_tables(db: sqlite3.Connection) -> None:
             value TEXT NOT NULL -- JSON
         ) STRICT, WITHOUT ROWID
     """)
-    # Keys outlive their steps: the history names steps that are forgotten.
+    # Keys outlive their steps: the history names steps that are forgotten. That keys here and paths below are
+    # unique is the store's doing: an index would add to the pages that a step's result writes.
     db.execute("""
         CREATE TABLE name (
             id INTEGER PRIMARY KEY,
-            key BLOB NOT NULL UNIQUE
+            key BLOB NOT NULL
         ) STRICT
     """)
     db.execute("""
@@ -75,8 +82,7 @@ def _m1_first_tables(db: sqlite3.Connection) -> None:
             CHECK ((record IS NULL) = (seal IS NULL))
         ) STRICT
     """)
-    # What was there at the last look; no row: no regular file was. Paths are unique by the store's doing: an
-    # index of them would double the pages that a step's result writes.
+    # What was there at the last look; no row: no regular file was.
     db.execute("""
         CREATE TABLE file (
             id INTEGER PRIMARY KEY,
@@ -136,11 +142,13 @@ MIGRATIONS: tuple[Migration, ...] = (_m1_first_tables,)
 the schema before it goes to tests/data/."""
 
 
-def migrate(db: sqlite3.Connection, migrations: Sequence[Migration] = MIGRATIONS) -> None:
+def migrate(db: sqlite3.Connection, migrations: Sequence[Migration] | None = None) -> None:
     """Bring a database to the newest schema, in one transaction: all of it or nothing."""
+    version = version_of(db)
+    todo = (MIGRATIONS if migrations is None else migrations)[version:]
     db.execute("BEGIN IMMEDIATE")
     try:
-        for number, migration in enumerate(migrations[version_of(db) :], start=version_of(db) + 1):
+        for number, migration in enumerate(todo, start=version + 1):
             migration(db)
             db.execute(f"PRAGMA user_version = {number}")
         db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
@@ -182,7 +190,20 @@ _WRITE_TROUBLE = frozenset(
 
 def is_write_trouble(error: sqlite3.Error) -> bool:
     """Tell whether the machine, not the file's content, is the reason: no space, no permission, no memory."""
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF in _WRITE_TROUBLE
+    code: int = getattr(error, "sqlite_errorcode", 0)
+    return code & 0xFF in _WRITE_TROUBLE and code != sqlite3.SQLITE_IOERR_SHORT_READ
+
+
+def is_broken(error: sqlite3.Error) -> bool:
+    """Tell whether the file's content is the reason."""
+    return (
+        getattr(error, "sqlite_errorcode", 0) & 0xFF
+        in (
+            sqlite3.SQLITE_CORRUPT,
+            sqlite3.SQLITE_NOTADB,
+        )
+        or getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_IOERR_SHORT_READ
+    )
 
 
 def _is_busy(error: sqlite3.Error) -> bool:
@@ -222,7 +243,7 @@ def recognise(db: sqlite3.Connection, path: str) -> int:
     application: int = db.execute("PRAGMA application_id").fetchone()[0]
     if application != APPLICATION_ID:
         raise Unusable("its tables are missing" if not _objects(db) else "another program made it")
-    if version > len(MIGRATIONS):
+    if len(MIGRATIONS) < version < 10_000:
         raise UsageError(
             "SNB-312",
             f"'{shown(path)}' was written by stepup_nb {_writer(db)} (schema {version}), "
@@ -230,9 +251,26 @@ def recognise(db: sqlite3.Connection, path: str) -> int:
             "an older release cannot know what the newer one stores; nothing was changed",
             "install the newer release, or move the file away to start afresh",
         )
-    if version < 1 or _objects(db) != _expected(MIGRATIONS[:version]):
+    if not 1 <= version <= len(MIGRATIONS) or _objects(db) != _expected(MIGRATIONS[:version]):
         raise Unusable("its tables are not those of stepup_nb")
     return version
+
+
+def check(db: sqlite3.Connection) -> None:
+    """Raise Unusable where tables are broken, or hold what they must not; some 2 ms for 1000 steps."""
+    (pages,) = db.execute("PRAGMA page_count").fetchone()
+    # A long history would take longer than all the rest; nothing is decided by it.
+    words = (
+        ["PRAGMA quick_check(1)"]
+        if pages < _LONG_HISTORY
+        else [
+            f"PRAGMA quick_check('{table}')"
+            for table in ("setting", "name", "step", "result", "file", "pool")
+        ]
+    )
+    for word in words:
+        if db.execute(word).fetchone() != ("ok",):
+            raise Unusable("database disk image is malformed")
 
 
 def _writer(db: sqlite3.Connection) -> str:
@@ -241,7 +279,7 @@ def _writer(db: sqlite3.Connection) -> str:
         row = db.execute("SELECT value FROM setting WHERE name = 'release'").fetchone()
         words = str(row[0]).strip('"')
         return words if words.isprintable() and len(words) < 40 else "of a newer release"
-    except (sqlite3.Error, TypeError):
+    except (sqlite3.Error, TypeError, ValueError):
         return "of a newer release"
 
 
@@ -340,6 +378,9 @@ def create(path: str) -> None:
         The place cannot be written, or is full.
     """
     new = path + ".new"
+    if any(os.path.lexists(path + end) for end in SIBLINGS):
+        # Logs of a file that is gone: beside the new one they would be taken for its own.
+        move_aside(path)
     try:
         # Nothing else bears this name but what a crash at this very place left.
         if os.path.lexists(new):
@@ -386,12 +427,13 @@ def connect(path: str) -> sqlite3.Connection:
         db.execute("PRAGMA locking_mode = EXCLUSIVE")
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = NORMAL")
+        db.execute(f"PRAGMA wal_autocheckpoint = {LOG_PAGES}")
         recognise(db, path)
         found = os.lstat(path)
         os.chmod(path, 0o600)
     except BaseException as error:
         db.close()
-        if isinstance(error, sqlite3.Error):
+        if isinstance(error, sqlite3.Error | UnicodeDecodeError):
             raise explained(error, path) from error
         if isinstance(error, OSError):
             raise Unwritable(_words(error)) from error
@@ -404,6 +446,15 @@ def mark(path: str) -> tuple[int, int]:
     """Return device and inode of a file: what stays the same as long as it is the same file."""
     found = os.lstat(path)
     return found.st_dev, found.st_ino
+
+
+def boot() -> str:
+    """Return what changes with every start of the machine; empty where nobody tells."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+            return file.read().strip()
+    except OSError:
+        return ""
 
 
 def release(mark: tuple[int, int]) -> None:
@@ -441,8 +492,11 @@ def upgrade(path: str) -> None:
         newer.close()
 
 
-def explained(error: sqlite3.Error, path: str) -> Exception:
+def explained(error: sqlite3.Error | UnicodeDecodeError, path: str) -> Exception:
     """Return what an error of SQLite means to whoever opens a file."""
+    if isinstance(error, UnicodeDecodeError):
+        # The message quotes a broken schema, and is no text itself.
+        return Unusable("malformed database schema")
     if _is_busy(error):
         return _busy(path)
     if is_write_trouble(error):
@@ -480,20 +534,41 @@ def looking_into(path: str) -> Iterator[sqlite3.Connection]:
     except OSError as error:
         raise Unwritable(_words(error)) from error
     try:
+        if any(version not in (1, 2) for version in os.pread(fd, 2, 18)):
+            # SQLite would take a file format that it does not know for a read-only one.
+            raise Unusable("file is not a database")
         _keep_writers_out(fd, path)
         if any(_has_content(path + end) for end in ("-wal", "-journal")):
             with _copied(path) as copy, _reading(copy, "") as db:
                 yield db
         else:
-            # No log and no writer: the file is all there is, and SQLite need not leave files beside it.
+            # No log, no writer: the file is all there is, and SQLite need not leave files beside it.
             with _reading(path, "&immutable=1") as db:
+                (pages,), (size,) = (
+                    db.execute(f"PRAGMA page_{what}").fetchone() for what in ("count", "size")
+                )
+                if pages * size != found.st_size:
+                    # SQLite itself takes what is missing of the last page for zeros.
+                    raise Unusable("it was cut")
                 yield db
-    except sqlite3.Error as error:
+    except (sqlite3.Error, UnicodeDecodeError) as error:
         raise explained(error, path) from error
     except OSError as error:
         raise Unwritable(_words(error)) from error
     finally:
         os.close(fd)
+
+
+def in_memory(path: str | None) -> sqlite3.Connection:
+    """Return a database that lives in memory, with what the file holds if there is one; raise as above."""
+    db = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+    protect(db)
+    if path is not None and is_present(path):
+        with looking_into(path) as source:
+            recognise(source, path)
+            source.backup(db)
+    migrate(db)
+    return db
 
 
 def _keep_writers_out(fd: int, path: str) -> None:

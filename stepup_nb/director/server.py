@@ -14,12 +14,17 @@ from collections.abc import Callable
 from typing import Any
 
 from stepup_nb.core.errors import StepUpError
-from stepup_nb.core.frames import Frames, frame
+from stepup_nb.core.frames import ANSWER_LIMIT, Frames, frame
 from stepup_nb.director.reactor import Reactor
+
+GREET_WITHIN = 30.0
+"""Seconds in which a client has to show the token."""
 
 _CHUNK = 1 << 18
 _BACKLOG = 8 << 20
-"""Bytes that may wait for a client that does not read; from then on it gets no events, and finds the gap."""
+"""Bytes that may wait for a client that does not read; beyond, it gets no events and is not listened to."""
+_PAUSE = 0.5
+"""Seconds until the next try to accept where there are no descriptors left."""
 
 Request = dict[str, Any]
 
@@ -33,16 +38,20 @@ class Client:
         self._frames = Frames()
         self._out = bytearray()
         self._events = selectors.EVENT_READ
+        self._is_behind = False
+        """Events were left out because it did not read."""
         self.is_known = False
         """It has shown the token."""
         self.is_owner = False
         """It is the kernel that this director lives with."""
         self.is_subscribed = False
+        self.is_gone = False
         self.seq = 0
         """Number of the last event that was meant for it, whether or not it was sent."""
         self.holds: set[str] = set()
         self.waits: set[int] = set()
-        self.is_gone = False
+        self.environment = ""
+        """Name of the environment that it declared with last, and need not send again."""
 
     def answer(self, request: Request, result: dict[str, Any]) -> None:
         """Send the answer to a request."""
@@ -53,22 +62,26 @@ class Client:
         self._send({"id": request.get("id"), "error": error.to_json()})
 
     def tell(self, event: dict[str, Any]) -> None:
-        """Send an event, numbered; a client that does not keep up misses it, and sees that from the number."""
+        """Send an event, numbered; who does not keep up misses it, and sees that from the number."""
         self.seq += 1
         if len(self._out) < _BACKLOG:
             self._send({**event, "seq": self.seq})
+        else:
+            self._is_behind = True
 
     def _send(self, message: dict[str, Any]) -> None:
         if self.is_gone:
             return
         try:
-            data = frame(message)
+            data = frame(message, ANSWER_LIMIT)
         except StepUpError as error:
             data = frame({"id": message.get("id"), "error": error.to_json()})
         was_empty = not self._out
         self._out += data
         if was_empty:
             self._flush()
+        else:
+            self._watch()
 
     def _flush(self) -> None:
         try:
@@ -80,17 +93,29 @@ class Client:
         except OSError:
             self.close()
             return
-        events = selectors.EVENT_READ | (selectors.EVENT_WRITE if self._out else 0)
+        self._watch()
+        if self._is_behind and not self._out:
+            # Else it would not know of the gap before the next thing happens, which may be never.
+            self._is_behind = False
+            self.tell({"event": "missed"})
+
+    def _watch(self) -> None:
+        # Who does not read the answers is not listened to.
+        events = selectors.EVENT_READ if len(self._out) < _BACKLOG else 0
+        if self._out:
+            events |= selectors.EVENT_WRITE
         if events != self._events:
             self._events = events
             self._server.reactor.rewatch(self._sock.fileno(), events, self.on_ready)
 
     def on_ready(self) -> None:
-        """Read what came, hand on complete requests, and write what waits."""
+        """Write what waits, read what came, and hand on complete requests."""
         if self._out:
             self._flush()
-        if self.is_gone:
-            return
+        if not self.is_gone and self._events & selectors.EVENT_READ:
+            self._read()
+
+    def _read(self) -> None:
         try:
             data = self._sock.recv(_CHUNK)
         except BlockingIOError:
@@ -102,10 +127,10 @@ class Client:
         except ValueError:
             data, requests = b"", []
         for request in requests:
-            if not self.is_known:
-                self._server.greet(self, request)
-            else:
+            if self.is_known:
                 self._server.on_request(self, request)
+            else:
+                self._server.greet(self, request)
             if self.is_gone:
                 return
         if not data:
@@ -148,23 +173,39 @@ class Server:
         greeting: dict[str, Any],
     ) -> None:
         self.reactor = reactor
-        self.clients: list[Client] = []
+        self.clients: dict[Client, None] = {}
         self.on_request = on_request
         self._on_gone = on_gone
-        self._token = token
+        self._token = token.encode()
         self._path = path
         self._greeting = greeting
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._listener.bind(path)
-        os.chmod(path, 0o600)
-        self._listener.listen(64)
+        try:
+            self._listener.bind(path)
+            os.chmod(path, 0o600)
+            self._listener.listen(64)
+        except OSError:
+            self._listener.close()
+            raise
         self._listener.setblocking(False)
-        reactor.watch(self._listener.fileno(), selectors.EVENT_READ, self._accept)
+        self._is_listening = False
+        self._listen()
+
+    def _listen(self) -> None:
+        if self._listener.fileno() >= 0:
+            self.reactor.watch(self._listener.fileno(), selectors.EVENT_READ, self._accept)
+            self._is_listening = True
 
     def _accept(self) -> None:
         try:
             sock, _ = self._listener.accept()
+        except BlockingIOError:
+            return
         except OSError:
+            # No descriptors left, most likely: whoever knocks goes on knocking, and would keep us awake.
+            self.reactor.unwatch(self._listener.fileno())
+            self._is_listening = False
+            self.reactor.call_after(_PAUSE, self._listen)
             return
         # The folder keeps other users out; this is the second lock on the same door.
         credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
@@ -173,13 +214,14 @@ class Server:
             return
         sock.setblocking(False)
         client = Client(self, sock)
-        self.clients.append(client)
+        self.clients[client] = None
         self.reactor.watch(sock.fileno(), selectors.EVENT_READ, client.on_ready)
+        self.reactor.call_after(GREET_WITHIN, lambda: None if client.is_known else client.close())
 
     def greet(self, client: Client, request: Request) -> None:
         """Let a client in whose first message shows the token; cut off every other one."""
         token = request.get("hello")
-        if not isinstance(token, str) or not hmac.compare_digest(token.encode(), self._token.encode()):
+        if not isinstance(token, str) or not hmac.compare_digest(token.encode(errors="replace"), self._token):
             client.close()
             return
         client.is_known = True
@@ -188,7 +230,7 @@ class Server:
 
     def forget(self, client: Client) -> None:
         """Take note that a client is gone."""
-        self.clients.remove(client)
+        del self.clients[client]
         self._on_gone(client)
 
     def tell(self, event: dict[str, Any]) -> None:
@@ -205,7 +247,8 @@ class Server:
         """Cut all connections, and listen no more."""
         for client in list(self.clients):
             client.close()
-        self.reactor.unwatch(self._listener.fileno())
+        if self._is_listening:
+            self.reactor.unwatch(self._listener.fileno())
         self._listener.close()
         try:
             os.unlink(self._path)

@@ -131,7 +131,7 @@ def spawn_words(error: Exception, program: str) -> tuple[str, bool]:
         return _TRANSIENT[number], True
     if number == errno.ENOENT:
         if "/" in program and os.path.lexists(program):
-            return f"the interpreter that the first line of '{program}' names is not there", False
+            return f"the interpreter that '{program}' names is not there", False
         return f"there is no command '{program}'; check its spelling and the PATH", False
     if number == errno.EACCES:
         return f"'{program}' may not be executed: permission denied; try chmod +x", False

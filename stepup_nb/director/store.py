@@ -6,25 +6,39 @@ Knows the nouns and their rows; decides nothing. One thread at a time may use a 
 from __future__ import annotations
 
 import gc
-import json
 import os
 import secrets
 import sqlite3
-import stat
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache, lru_cache
 from hashlib import blake2b
 from hmac import compare_digest
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 from stepup_nb import __version__
 from stepup_nb.core.errors import UsageError
 from stepup_nb.core.messages import Decision, spec_from_json, spec_to_json
-from stepup_nb.core.model import FINISHED, File, FileHash, Job, Outcome, Pool, Step, StepSpec, StepState
+from stepup_nb.core.model import FINISHED, File, FileHash, Job, Pool, Step, StepSpec, StepState
 from stepup_nb.core.scheduler import Restored
 from stepup_nb.core.uptodate import Record
-from stepup_nb.director import schema
+from stepup_nb.director import schema, secret
+from stepup_nb.director.rows import (
+    INSERT_JOB,
+    JOB,
+    UNREADABLE,
+    decode,
+    encode,
+    fits,
+    from_blob,
+    job_of,
+    slots_words,
+    texts_of,
+    to_blob,
+)
+
+key = secret.key
 
 HASH = "blake3"
 """The algorithm of content digests; its name is stored in each digest, and once for the database."""
@@ -35,36 +49,14 @@ TAIL = 4096
 KEPT_JOBS = 30
 """Jobs of one step that the history keeps."""
 
-_LOG_PAGES = 4000
-"""Pages of 4 KiB after which the log is worked in although nothing is idle."""
-
-_encode = json.JSONEncoder(separators=(",", ":")).encode
-# ASCII only: names with surrogates pass through JSON unharmed.
-
-_scan = json.JSONDecoder().raw_decode
-
-
-def _decode(text: str) -> Any:
-    # What json.loads does about blanks around the text takes longer than a short text itself.
-    value, end = _scan(text)
-    if end != len(text):
-        raise ValueError("more than one value")
-    return value
-
-
-@lru_cache(maxsize=1024)
-def _slots_words(slots: tuple[tuple[str, Any], ...]) -> str:
-    return _encode(dict(slots))
-
-
-_UNREADABLE = (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, RecursionError)
-"""What the decoders raise where a row is not what we wrote."""
+_PRUNED_AT_ONCE = 5000
+"""Jobs that one pruning drops: some 20 ms."""
 
 
 class StoreFull(Exception):
     """The database cannot be written now: no space, no permission, no memory; the text is for people.
 
-    Nothing of the decision was stored, and nothing is lost: save it again when there is room.
+    Nothing of the call was stored, and nothing is lost: repeat it when there is room.
     """
 
 
@@ -82,30 +74,56 @@ class Loaded:
     """Keys of steps that were running when the last session ended."""
 
 
+class _Disbelieved:
+    """Stands for a stored record that somebody else made."""
+
+
+_Declared = tuple[int, int, bool, str | None, str | None, str]
+"""Order, number of the occurrence, whether it is retired; id, kind and title of its scope."""
+
+_UNDECLARED: _Declared = (0, 0, False, None, None, "")
+
+_Ended = tuple[str, str, int | None]
+"""State, reason, and the last job."""
+
+_NEVER_ENDED: _Ended = (StepState.PENDING.value, "", None)
+
+_Table = Sequence[tuple[Any, ...]]
+"""Rows as they are stored."""
+
+
 class _Row(NamedTuple):
     """What is stored of a step: enough to tell whether, and what, has to be written."""
 
     id: int
     spec: StepSpec
     text: str
-    """The spec as it is stored."""
-    declared: tuple[Any, ...]
-    ended: tuple[Any, ...]
-    record: Record | _Disbelieved | None
+    """The spec as it is stored; empty: nothing is stored yet."""
+    declared: _Declared = _UNDECLARED
+    ended: _Ended = _NEVER_ENDED
+    record: Record | _Disbelieved | None = None
 
 
-class _Disbelieved:
-    """Stands for a stored record that somebody else made."""
+class _Work:
+    """What one transaction writes, and what is known to be stored once it has."""
 
+    __slots__ = ("after", "rows")
 
-_NEVER_ENDED = ("PENDING", "", None)
-"""State, reason and job of a step that has no row of results."""
+    def __init__(self) -> None:
+        self.rows: dict[str, list[tuple[Any, ...]]] = {}
+        self.after: list[tuple[dict[Any, Any], Any, Any]] = []
 
-_Work = dict[str, list[tuple[Any, ...]]]
-"""Rows by the statement that takes them."""
+    def add(self, statement: str, row: tuple[Any, ...]) -> None:
+        """Have a statement carried out with the values of a row."""
+        rows = self.rows.get(statement)
+        if rows is None:
+            self.rows[statement] = [row]
+        else:
+            rows.append(row)
 
-_After = list[tuple[dict[Any, Any], Any, Any]]
-"""What is known to be stored once it is: a table's view, a name in it, and its row, None for no more row."""
+    def know(self, table: dict[Any, Any], name: Any, row: Any) -> None:
+        """Take note of a table's row once it is stored; None: there is none any more."""
+        self.after.append((table, name, row))
 
 
 class Store:
@@ -116,9 +134,9 @@ class Store:
     path
         Of the file, absolute.
     notes
-        What had to be done to open it, in words for people; empty when nothing was unusual.
+        What had to be done to open it or to go on with it, in words for people; empty when all is as usual.
     is_in_memory
-        Nothing will be remembered: the place cannot be written, or it was opened read-only.
+        Nothing will be remembered: the place cannot be written, or the file was opened read-only.
     """
 
     def __init__(self, db: sqlite3.Connection, path: str, notes: list[str], *, is_in_memory: bool) -> None:
@@ -126,13 +144,13 @@ class Store:
         self.notes = notes
         self.is_in_memory = is_in_memory
         self._db = db
-        self._mark = (0, 0)
+        self._mark = (0, 0) if is_in_memory else schema.mark(path)
         self._run = secrets.token_hex(8)
-        self._key = b""
+        self._key = secret.key()
         self._database = ""
         self._loaded: Loaded | None = None
         self._interrupted: tuple[int, ...] = ()
-        # What is in the tables, so that only what changed is written.
+        # What is in the tables, so that only what differs is written.
         self._settings: dict[str, str] = {}
         self._names: dict[str, int] = {}
         self._unwritten: dict[str, int] = {}
@@ -141,10 +159,11 @@ class Store:
         self._files: dict[str, tuple[int, FileHash]] = {}
         self._next_file = 1
         self._pools: dict[str, tuple[Any, ...]] = {}
-        self._unfinished: dict[int, bool] = {}
-        """Jobs without an outcome."""
-        self._ran: dict[int, bool] = {}
-        """Steps that got a job since their history was pruned, in that order."""
+        self._unfinished: dict[int, Job] = {}
+        self._ran: dict[int, int] = {}
+        """Jobs since the last pruning, and their steps' numbers."""
+        self._counts: Counter[int] | None = None
+        """How many jobs the history had of each step at the last pruning."""
 
     # --- opening -----------------------------------------------------------------------------------
 
@@ -181,21 +200,15 @@ class Store:
                 "The session works in memory: nothing will be remembered."
             )
         try:
-            return cls._begun(_in_memory(path), path, notes)
+            return cls._begun(schema.in_memory(path), path, notes, is_in_memory=True)
         except (schema.Unusable, schema.Unwritable):
-            return cls._begun(_in_memory(None), path, notes)
+            return cls._begun(schema.in_memory(None), path, notes, is_in_memory=True)
 
     @classmethod
     def _open_to_read(cls, path: str) -> Store:
         try:
-            if not schema.is_present(path):
-                raise UsageError(
-                    "SNB-315",
-                    f"There is no state file '{schema.shown(path)}'.",
-                    "no step was declared here yet, or the file was moved",
-                    "execute the notebook first, or say where it is",
-                )
-            return cls._begun(_in_memory(path), path, [])
+            if schema.is_present(path):
+                return cls._begun(schema.in_memory(path), path, [], is_in_memory=True)
         except (schema.Unusable, schema.Unwritable) as why:
             raise UsageError(
                 "SNB-310",
@@ -203,6 +216,12 @@ class Store:
                 "it was cut or changed, or another program made it",
                 "start a session: it moves the file aside, and checks everything again",
             ) from why
+        raise UsageError(
+            "SNB-315",
+            f"There is no state file '{schema.shown(path)}'.",
+            "no step was declared here yet, or the file was moved",
+            "execute the notebook first, or say where it is",
+        )
 
     @classmethod
     def _open_to_write(cls, path: str, notes: list[str]) -> Store:
@@ -213,30 +232,21 @@ class Store:
                 schema.upgrade(path)
                 return cls._begun(schema.connect(path), path, notes, is_in_memory=False)
             except schema.Unusable as why:
-                aside = schema.move_aside(path)
-                notes.append(
-                    f"SNB-310 '{schema.shown(path)}' is not a usable state file ({why}). "
-                    f"Moved to '{schema.shown(aside)}'. Everything will be checked again."
-                )
+                notes.append(_moved_aside(path, str(why)))
         raise schema.Unwritable("what was written there cannot be read again")
 
     @classmethod
-    def _begun(
-        cls, db: sqlite3.Connection, path: str, notes: list[str], *, is_in_memory: bool = True
-    ) -> Store:
+    def _begun(cls, db: sqlite3.Connection, path: str, notes: list[str], *, is_in_memory: bool) -> Store:
         store = cls(db, path, notes, is_in_memory=is_in_memory)
         try:
-            store._key = key()
-            if not is_in_memory:
-                store._mark = schema.mark(path)
+            schema.check(db)
             store._begin()
-            # A file can be broken where its tables are not: only reading all of it tells.
             store._loaded = store.load()
         except BaseException as error:
             store._abandon()
             if isinstance(error, sqlite3.Error):
                 raise schema.explained(error, path) from error
-            if isinstance(error, _UNREADABLE):
+            if isinstance(error, UNREADABLE):
                 raise schema.Unusable("a row of it cannot be understood") from error
             raise
         return store
@@ -245,31 +255,48 @@ class Store:
         """Take over what an earlier session left: its running jobs were interrupted."""
         db = self._db
         self._settings = dict(db.execute("SELECT name, value FROM setting"))
-        before = {name: _decode(value) for name, value in self._settings.items()}
-        home = [_boot(), *self._mark]
-        work: _Work = {}
-        after: _After = []
-        now = {"database": before.get("database") or secrets.token_hex(16), "run": self._run, "home": home}
-        self._write_settings(work, after, now | {"hash": HASH, "release": __version__})
-        self._database = str(now["database"])
+        before = {name: decode(value) for name, value in self._settings.items()}
+        work = _Work()
         if before.get("run") is not None:
             # The last session did not end in order. What ran has no result, also not the one before.
             jobs = db.execute("SELECT id, step FROM job WHERE outcome IS NULL ORDER BY id").fetchall()
-            work["UPDATE job SET outcome = 'interrupted' WHERE id = ?"] = [(job,) for job, _ in jobs]
-            work[
-                "UPDATE step SET state = 'PENDING', record = NULL, seal = NULL, last_job = ? WHERE id = ?"
-            ] = jobs
             self._interrupted = tuple(step for _, step in jobs)
-        if before.get("home", home) != home:
+            for job, step in jobs:
+                work.add("UPDATE job SET outcome = 'interrupted' WHERE id = ?", (job,))
+                work.add(
+                    "INSERT OR REPLACE INTO result (step, state, reason, last_job)"
+                    " SELECT id, 'PENDING', x'', ? FROM step WHERE id = ?",
+                    (job, step),
+                )
+        home = [schema.boot(), *self._mark]
+        was_home = before.get("home", home)
+        if was_home != home:
             # After a reboot, a copy or a move, equal marks prove nothing: every file is read once more.
-            work["UPDATE file SET looked_ns = 0 WHERE looked_ns IS NOT NULL"] = [()]
-        self._commit(work, after)
+            work.add("UPDATE file SET looked_ns = 0", ())
+        database, marker = before.get("database"), before.get("marker")
+        self._database = database if isinstance(database, str) else secrets.token_hex(16)
+        if was_home[1:] != home[1:] or not isinstance(marker, str) or not marker.isalnum():
+            # A copy must not take the original's processes for its own.
+            marker = secrets.token_hex(16)
+        self._write_settings(
+            work,
+            {
+                "database": self._database,
+                "hash": HASH,
+                "home": home,
+                "marker": marker,
+                "release": __version__,
+                "run": self._run,
+            },
+        )
+        self._transact(work)
 
     def close(self) -> None:
         """Put everything into the one file, and let go of it."""
         if not self.is_in_memory and not self.moved():
             try:
-                self._db.execute("DELETE FROM setting WHERE name = 'run'")
+                if not self._unfinished:
+                    self._db.execute("DELETE FROM setting WHERE name = 'run'")
                 # Without a log the file can be read even where nothing can be written beside it.
                 self._db.execute("PRAGMA journal_mode = DELETE")
             except sqlite3.Error:
@@ -308,216 +335,244 @@ class Store:
         StoreFull
             Nothing was written for now; the same call may succeed later.
         """
-        work: _Work = {}
-        after: _After = []
+        work = _Work()
         for key, step in decision.steps.items():
             if key in forgotten:
-                self._forget(work, after, key)
+                self._forget(work, key)
             else:
-                self._write_step(work, after, key, step)
+                self._write_step(work, key, step)
         for file in decision.files.values():
-            self._write_file(work, after, file)
+            self._write_file(work, file)
         for pool in decision.pools.values():
-            self._write_pool(work, after, pool)
+            self._write_pool(work, pool)
         for job in decision.jobs.values():
-            self._write_job(work, after, job, tails)
+            self._write_job(work, job, tails)
         if settings is not None:
-            self._write_settings(work, after, settings)
-        if work:
-            self._commit(work, after)
+            self._write_settings(work, settings)
+        if work.rows:
+            self._commit(work)
 
     def set(self, name: str, value: Any) -> None:
         """Remember one setting, which may be any JSON; raise as `save` does."""
         self.save(Decision(), lambda job: (b"", b""), settings={name: value})
 
-    def _commit(self, work: _Work, after: _After) -> None:
+    def _commit(self, work: _Work) -> None:
+        try:
+            self._transact(work)
+        except sqlite3.Error as error:
+            if schema.is_write_trouble(error):
+                raise _full(error) from error
+            if not schema.is_broken(error):
+                raise
+            self._renew(f"SNB-310 '{schema.shown(self.path)}' broke while it was in use ({error})")
+            self._transact(work)
+
+    def _transact(self, work: _Work) -> None:
         db = self._db
         try:
             db.execute("BEGIN")
             if self._unwritten:
                 names = [(number, to_blob(key)) for key, number in self._unwritten.items()]
                 db.executemany("INSERT INTO name (id, key) VALUES (?, ?)", names)
-            for statement, rows in work.items():
+            for statement, rows in work.rows.items():
                 db.executemany(statement, rows)
             db.execute("COMMIT")
-        except BaseException as error:
+        except BaseException:
             # A full disk may have rolled back already.
             if db.in_transaction:
                 db.execute("ROLLBACK")
-            if isinstance(error, sqlite3.Error) and schema.is_write_trouble(error):
-                raise StoreFull(
-                    f"SNB-320 no space left for the state file ({error}); scheduling paused"
-                ) from error
             raise
         self._loaded = None
         self._unwritten.clear()
-        for known, name, row in after:
+        for table, name, row in work.after:
             if row is None:
-                known.pop(name, None)
+                table.pop(name, None)
             else:
-                known[name] = row
+                table[name] = row
 
-    def _write_settings(self, work: _Work, after: _After, settings: Mapping[str, Any]) -> None:
+    def _write_settings(self, work: _Work, settings: Mapping[str, Any]) -> None:
         for name, value in settings.items():
-            words = _encode(value)
+            words = encode(value)
             if self._settings.get(name) != words:
-                work.setdefault(
-                    "INSERT INTO setting (name, value) VALUES (?, ?)"
-                    " ON CONFLICT (name) DO UPDATE SET value = excluded.value",
-                    [],
-                ).append((name, words))
-                after.append((self._settings, name, words))
+                self._put_setting(work, name, words)
 
-    def _write_step(self, work: _Work, after: _After, key: str, step: Step) -> None:
-        row = self._rows.get(key)
+    def _put_setting(self, work: _Work, name: str, words: str) -> None:
+        work.add("INSERT OR REPLACE INTO setting (name, value) VALUES (?, ?)", (name, words))
+        work.know(self._settings, name, words)
+
+    def _write_step(self, work: _Work, key: str, step: Step) -> None:
+        old = self._rows.get(key) or _Row(self._name(key), step.spec, "")
         spec, scope, state = step.spec, step.scope, step.state
+        record: Record | _Disbelieved | None = step.record
+        ended: _Ended
+        declared: _Declared
         if scope is not None:
             declared = (step.seq, step.number, step.is_retired, scope.id, scope.kind.value, scope.title)
-        elif row is not None:
-            declared = (step.seq, step.number, step.is_retired, *row.declared[3:5], step.cell)
         else:
-            declared = (step.seq, step.number, step.is_retired, None, None, step.cell)
-        record: Record | _Disbelieved | None = step.record
-        ended: tuple[Any, ...]
-        if row is None:
-            row = _Row(self._name(key), spec, "", (), _NEVER_ENDED, None)
+            declared = (step.seq, step.number, step.is_retired, *old.declared[3:5], step.cell)
+        is_disbelieved = isinstance(old.record, _Disbelieved)
         if state in FINISHED:
             last = step.last
             ended = (state.value, step.reason, None if last is None else last.id)
-        elif state is StepState.RUNNING or record is row.record:
-            # That it runs, its job says. That it is looked at again changes nothing that is worth a write:
-            # after a restart it will be looked at again.
-            ended, record = row.ended, row.record
-        elif record is None and isinstance(row.record, _Disbelieved):
-            # As long as it only waits, the user may yet say that the record is to be trusted.
-            ended, record = row.ended, row.record
+        elif record is old.record or (
+            # That it runs, its job says; only of somebody else's result nothing may be left by then.
+            not is_disbelieved
+            if state is StepState.RUNNING
+            # Until then the user may yet say that it is to be trusted.
+            else is_disbelieved
+        ):
+            # That it waits is not worth a write: what was on its way begins anew after a restart.
+            ended, record = old.ended, old.record
         else:
-            ended = ("PENDING", "", row.ended[2])
-        is_new = not row.text or (row.spec is not spec and row.spec != spec)
-        if is_new or declared != row.declared:
-            text = _encode(spec_to_json(spec)) if is_new else row.text
-            seq, number, is_retired, scope_id, kind, cell = declared
-            scope_id = None if scope_id is None else to_blob(scope_id)
-            work.setdefault(
-                "INSERT OR REPLACE INTO step (id, seq, number, is_retired, scope_id, scope_kind, cell, spec)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                [],
-            ).append((row.id, seq, number, int(is_retired), scope_id, kind, to_blob(cell), text))
-        else:
-            text = row.text
-        if record is not row.record or (is_new and isinstance(record, Record)):
-            is_sealed = isinstance(record, Record)
-            words = _encode(record.to_json()) if isinstance(record, Record) else None
-            seal = None if words is None else self._seal(key, text, words)
-            work.setdefault(
-                "INSERT OR REPLACE INTO result (step, state, reason, last_job, record, seal)"
-                " VALUES (?, ?, ?, ?, ?, ?)",
-                [],
-            ).append((row.id, ended[0], to_blob(ended[1]), ended[2], words, seal))
-        elif ended != row.ended:
-            work.setdefault(
-                "INSERT INTO result (step, state, reason, last_job) VALUES (?, ?, ?, ?) ON CONFLICT (step)"
-                " DO UPDATE SET state = excluded.state, reason = excluded.reason, last_job = excluded.last_job",
-                [],
-            ).append((row.id, ended[0], to_blob(ended[1]), ended[2]))
-        elif text is row.text and declared == row.declared:
-            return
-        after.append((self._rows, key, _Row(row.id, spec, text, declared, ended, record)))
+            ended = (StepState.PENDING.value, "", old.ended[2])
+        text = old.text
+        if not text or (old.spec is not spec and old.spec != spec):
+            text = encode(spec_to_json(spec))
+        row = _Row(old.id, spec, text, declared, ended, record)
+        if text is not old.text or declared != old.declared:
+            self._put_step(work, row)
+        if record is not old.record or (text is not old.text and isinstance(record, Record)):
+            self._put_result(work, key, row)
+        elif ended != old.ended:
+            work.add(
+                "INSERT INTO result (step, state, reason, last_job) VALUES (?, ?, ?, ?)"
+                " ON CONFLICT (step) DO UPDATE"
+                " SET state = excluded.state, reason = excluded.reason, last_job = excluded.last_job",
+                (row.id, ended[0], to_blob(ended[1]), ended[2]),
+            )
+        work.know(self._rows, key, row)
 
-    def _forget(self, work: _Work, after: _After, key: str) -> None:
+    def _put_step(self, work: _Work, row: _Row) -> None:
+        seq, number, is_retired, scope, kind, cell = row.declared
+        work.add(
+            "INSERT OR REPLACE INTO step (id, seq, number, is_retired, scope_id, scope_kind, cell, spec)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                row.id,
+                seq,
+                number,
+                int(is_retired),
+                None if scope is None else to_blob(scope),
+                kind,
+                to_blob(cell),
+                row.text,
+            ),
+        )
+
+    def _put_result(self, work: _Work, key: str, row: _Row) -> None:
+        state, reason, last = row.ended
+        words = seal = None
+        if isinstance(row.record, Record):
+            words = encode(row.record.to_json())
+            seal = self._seal(key, row.text, words)
+        work.add(
+            "INSERT OR REPLACE INTO result (step, state, reason, last_job, record, seal)"
+            " VALUES (?, ?, ?, ?, ?, ?)",
+            (row.id, state, to_blob(reason), last, words, seal),
+        )
+
+    def _forget(self, work: _Work, key: str) -> None:
         row = self._rows.get(key)
         if row is not None:
-            work.setdefault("DELETE FROM step WHERE id = ?", []).append((row.id,))
-            work.setdefault("DELETE FROM result WHERE step = ?", []).append((row.id,))
+            work.add("DELETE FROM step WHERE id = ?", (row.id,))
+            work.add("DELETE FROM result WHERE step = ?", (row.id,))
             # What it printed is forgotten with it; that it ran stays in the history.
-            work.setdefault("DELETE FROM tail WHERE job IN (SELECT id FROM job WHERE step = ?)", []).append(
-                (row.id,)
-            )
-            after.append((self._rows, key, None))
+            work.add("DELETE FROM tail WHERE job IN (SELECT id FROM job WHERE step = ?)", (row.id,))
+            work.know(self._rows, key, None)
 
-    def _write_file(self, work: _Work, after: _After, file: File) -> None:
+    def _write_file(self, work: _Work, file: File) -> None:
         look = file.look
-        if not isinstance(look, FileHash) or not _fits(look):
+        if not isinstance(look, FileHash) or not fits(look):
             look = None
         known = self._files.get(file.path)
         if look is None:
             if known is not None:
-                work.setdefault("DELETE FROM file WHERE id = ?", []).append((known[0],))
-                after.append((self._files, file.path, None))
-        elif known is None or look != known[1]:
-            if known is not None:
-                number = known[0]
-            else:
-                number = self._next_file
-                self._next_file += 1
-            digest, size, mode, inode, mtime, ctime, looked = look
-            work.setdefault(
-                "INSERT OR REPLACE INTO file (id, path, digest, size, mode, inode, mtime_ns, ctime_ns,"
-                " looked_ns) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                [],
-            ).append((number, to_blob(file.path), digest, size, mode, str(inode), mtime, ctime, looked))
-            after.append((self._files, file.path, (number, look)))
+                work.add("DELETE FROM file WHERE id = ?", (known[0],))
+                work.know(self._files, file.path, None)
+        elif known is None:
+            self._put_file(work, file.path, self._next_file, look)
+            self._next_file += 1
+        elif look != known[1]:
+            self._put_file(work, file.path, known[0], look)
 
-    def _write_pool(self, work: _Work, after: _After, pool: Pool) -> None:
+    def _put_file(self, work: _Work, path: str, number: int, look: FileHash) -> None:
+        digest, size, mode, inode, mtime, ctime, looked = look
+        work.add(
+            "INSERT OR REPLACE INTO file"
+            " (id, path, digest, size, mode, inode, mtime_ns, ctime_ns, looked_ns)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (number, to_blob(path), digest, size, mode, str(inode), mtime, ctime, looked),
+        )
+        work.know(self._files, path, (number, look))
+
+    def _write_pool(self, work: _Work, pool: Pool) -> None:
         row = (pool.size, pool.tokens, pool.scope) if pool.is_defined else None
         if row == self._pools.get(pool.name):
             return
         if row is None:
-            work.setdefault("DELETE FROM pool WHERE name = ?", []).append((pool.name,))
+            work.add("DELETE FROM pool WHERE name = ?", (pool.name,))
+            work.know(self._pools, pool.name, None)
         else:
-            work.setdefault(
-                "INSERT OR REPLACE INTO pool (name, size, tokens, scope) VALUES (?, ?, ?, ?)", []
-            ).append((pool.name, pool.size, _encode(pool.tokens), to_blob(pool.scope)))
-        after.append((self._pools, pool.name, row))
+            self._put_pool(work, pool.name, row)
 
-    def _write_job(
-        self, work: _Work, after: _After, job: Job, tails: Callable[[int], tuple[bytes, bytes]]
-    ) -> None:
-        outcome = None if job.outcome is None else job.outcome.value
-        ending = (job.started, job.ended, outcome, job.returncode, to_blob(job.why), job.peak_rss, job.cpu)
-        words = (
-            _encode(job.leftovers) if job.leftovers else "[]",
-            _encode(job.notes) if job.notes else "[]",
+    def _put_pool(self, work: _Work, name: str, row: tuple[Any, ...]) -> None:
+        size, tokens, scope = row
+        work.add(
+            "INSERT OR REPLACE INTO pool (name, size, tokens, scope) VALUES (?, ?, ?, ?)",
+            (name, size, encode(tokens), to_blob(scope)),
         )
-        if job.id in self._unfinished:
-            if outcome is None and job.ended is not None and job.returncode is None:
-                # Its start was taken back: there was no job.
-                work.setdefault("DELETE FROM job WHERE id = ?", []).append((job.id,))
-                after.append((self._unfinished, job.id, None))
-                return
-            work.setdefault(
+        work.know(self._pools, name, row)
+
+    def _write_job(self, work: _Work, job: Job, tails: Callable[[int], tuple[bytes, bytes]]) -> None:
+        is_known = job.id in self._unfinished
+        if is_known and job.outcome is None and job.ended is not None and job.returncode is None:
+            # Its start was taken back: there was no job.
+            work.add("DELETE FROM job WHERE id = ?", (job.id,))
+            work.know(self._unfinished, job.id, None)
+            work.know(self._ran, job.id, None)
+            return
+        outcome = None if job.outcome is None else job.outcome.value
+        news = (
+            job.started,
+            job.ended,
+            outcome,
+            job.returncode,
+            to_blob(job.why),
+            job.peak_rss,
+            job.cpu,
+            encode(job.leftovers) if job.leftovers else "[]",
+            encode(job.notes) if job.notes else "[]",
+        )
+        if is_known:
+            work.add(
                 "UPDATE job SET started = ?, ended = ?, outcome = ?, returncode = ?, why = ?, peak_rss = ?,"
                 " cpu = ?, leftovers = ?, notes = ? WHERE id = ?",
-                [],
-            ).append((*ending, *words, job.id))
+                (*news, job.id),
+            )
         else:
             number = self._name(job.step)
-            work.setdefault(
-                "INSERT OR REPLACE INTO job (id, step, run, pool, slots, worker, queued, started, ended,"
-                " outcome, returncode, why, peak_rss, cpu, leftovers, notes)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                [],
-            ).append(
+            work.add(
+                INSERT_JOB,
                 (
                     job.id,
                     number,
                     self._run,
-                    _slots_words(tuple(job.pool.items())),
-                    _slots_words(tuple(job.slots.items())),
+                    slots_words(tuple(job.pool.items())),
+                    slots_words(tuple(job.slots.items())),
                     job.worker,
                     job.queued,
-                    *ending,
-                    *words,
-                )
+                    *news,
+                ),
             )
-            after.append((self._ran, number, True))
-        after.append((self._unfinished, job.id, None if outcome else True))
+            work.know(self._ran, job.id, number)
+        work.know(self._unfinished, job.id, None if outcome else job)
         if outcome is not None:
             stdout, stderr = tails(job.id)
             if stdout or stderr:
-                work.setdefault(
-                    "INSERT OR REPLACE INTO tail (job, stdout, stderr) VALUES (?, ?, ?)", []
-                ).append((job.id, stdout[-TAIL:], stderr[-TAIL:]))
+                work.add(
+                    "INSERT OR REPLACE INTO tail (job, stdout, stderr) VALUES (?, ?, ?)",
+                    (job.id, stdout[-TAIL:], stderr[-TAIL:]),
+                )
 
     def _name(self, key: str) -> int:
         """Return the number that stands for a step's key in the tables."""
@@ -529,10 +584,85 @@ class Store:
 
     def _seal(self, key: str, spec: str, record: str) -> bytes:
         """Return the keyed hash that only this user can make of what a step is and of what it made."""
-        words = f"{self._database} {len(key)} {len(spec)} {key}{spec}{record}".encode(
-            "utf-8", "surrogatepass"
+        words = f"{self._database} {len(key)} {len(spec)} {key}{spec}{record}"
+        return blake2b(words.encode("utf-8", "surrogatepass"), digest_size=16, key=self._key).digest()
+
+    # --- a new file for the old content ----------------------------------------------------------------
+
+    def moved(self) -> bool:
+        """Tell whether the open file was moved, removed or replaced; costs one `lstat`."""
+        if self.is_in_memory:
+            return False
+        try:
+            return schema.mark(self.path) != self._mark
+        except OSError:
+            return True
+
+    def rescue(self) -> None:
+        """Go on with a new file at the old place, after `moved` said that it is needed; a note tells of it.
+
+        The old file, wherever it is now, is complete, too. What is in its place is moved aside.
+
+        Raises
+        ------
+        UsageError
+            As `open` does.
+        """
+        history = []
+        try:
+            self.checkpoint()
+            history = self._db.execute(f"SELECT {JOB} FROM job").fetchall()
+            tails = self._db.execute("SELECT job, stdout, stderr FROM tail").fetchall()
+        except (StoreFull, sqlite3.Error):
+            tails = []
+        self._renew(
+            f"SNB-305 the state file '{schema.shown(self.path)}' was moved or replaced while in use",
+            history,
+            tails,
         )
-        return blake2b(words, digest_size=16, key=self._key).digest()
+
+    def _renew(self, what: str, jobs: _Table = (), tails: _Table = ()) -> None:
+        self._abandon()
+        work = self._everything(jobs, tails)
+        try:
+            aside = schema.move_aside(self.path) if schema.is_present(self.path) else ""
+            schema.create(self.path)
+            self._db = schema.connect(self.path)
+            self._mark = schema.mark(self.path)
+            self._put_setting(work, "home", encode([schema.boot(), *self._mark]))
+            self._transact(work)
+            there = f"; what was there is '{schema.shown(aside)}' now" if aside else ""
+            self.notes.append(f"{what}. A new one was written{there}.")
+        except (schema.Unusable, schema.Unwritable, sqlite3.Error) as trouble:
+            self._db = schema.in_memory(None)
+            self.is_in_memory = True
+            self._mark = (0, 0)
+            self._transact(work)
+            self.notes.append(f"{what}. No new one can be written ({trouble}): nothing will be remembered.")
+
+    def _everything(self, jobs: _Table, tails: _Table) -> _Work:
+        """Return what writes all that is known, and this history, into empty tables."""
+        work = _Work()
+        self._unwritten = dict(self._names)
+        for name, words in self._settings.items():
+            self._put_setting(work, name, words)
+        for key, row in self._rows.items():
+            self._put_step(work, row)
+            if row.ended != _NEVER_ENDED or row.record is not None:
+                self._put_result(work, key, row)
+        for path, (number, look) in self._files.items():
+            self._put_file(work, path, number, look)
+        for name, pool in self._pools.items():
+            self._put_pool(work, name, pool)
+        for cells in jobs:
+            work.add(INSERT_JOB, cells)
+        for cells in tails:
+            work.add("INSERT OR REPLACE INTO tail (job, stdout, stderr) VALUES (?, ?, ?)", cells)
+        # Whatever became of the history: that these run is why their steps have no result.
+        running, self._unfinished = self._unfinished, {}
+        for job in running.values():
+            self._write_job(work, job, lambda job: (b"", b""))
+        return work
 
     # --- reading -----------------------------------------------------------------------------------
 
@@ -541,7 +671,7 @@ class Store:
         if self._loaded is not None:
             loaded, self._loaded = self._loaded, None
             return loaded
-        # Tens of thousands of objects that all stay: looking for garbage among them doubles the time.
+        # Tens of thousands of objects that all stay: to look for garbage among them doubles the time.
         was_enabled = gc.isenabled()
         gc.disable()
         try:
@@ -553,57 +683,73 @@ class Store:
     def _load(self) -> Loaded:
         db = self._db
         restored = Restored()
-        self._names, self._rows, self._files, self._pools = {}, {}, {}, {}
-        for number, blob in db.execute("SELECT id, key FROM name"):
-            self._names[from_blob(blob)] = number
-        keys = {number: key for key, number in self._names.items()}
+        settings = {name: decode(value) for name, value in self._settings.items()}
+        keys = {number: from_blob(blob) for number, blob in db.execute("SELECT id, key FROM name")}
+        self._names = {key: number for number, key in keys.items()}
         self._next_name = max(keys, default=0) + 1
+        if len(self._names) < len(keys):
+            raise ValueError("two rows for one key")
         lasts = {
-            row[0]: _job(row, keys)
-            for row in db.execute(f"SELECT {_JOB} FROM job WHERE id IN (SELECT last_job FROM result)")
+            row[0]: job_of(row, keys[row[1]])
+            for row in db.execute(f"SELECT {JOB} FROM job WHERE id IN (SELECT last_job FROM result)")
         }
+        self._rows = {}
         for row in db.execute(
-            "SELECT id, seq, number, is_retired, scope_id, scope_kind, cell, spec, state, reason, last_job, record,"
-            " seal FROM step LEFT JOIN result ON result.step = step.id"
+            "SELECT id, seq, number, is_retired, scope_id, scope_kind, cell, spec, state, reason, last_job,"
+            " record, seal FROM step LEFT JOIN result ON result.step = step.id"
         ):
             step = self._step(keys[row[0]], row, lasts)
-            scope, kind = self._rows[step.key].declared[3:5]
-            if kind == "cell":
+            _, _, _, scope, kind, _ = self._rows[step.key].declared
+            if kind == "cell" and scope is not None:
                 restored.scopes[step.key] = scope
             restored.steps.append(step)
         restored.steps.sort(key=attrgetter("seq"))
+        self._files = {}
         for number, blob, digest, size, mode, inode, mtime, ctime, looked in db.execute(
             "SELECT id, path, digest, size, mode, inode, mtime_ns, ctime_ns, looked_ns FROM file ORDER BY id"
         ):
-            path = from_blob(blob)
             look = FileHash(digest, size, mode, int(inode), mtime, ctime, looked)
+            path = from_blob(blob)
             self._files[path] = (number, look)
             self._next_file = number + 1
             restored.files.append(File(path, look=look))
-        for name, limit, tokens, blob in db.execute("SELECT name, size, tokens, scope FROM pool"):
-            pool = Pool(name, limit, True, _texts(tokens), scope=from_blob(blob))
-            restored.pools.append(pool)
+        self._pools = {}
+        for name, limit, tokens, scope in db.execute("SELECT name, size, tokens, scope FROM pool"):
+            pool = Pool(name, limit, True, texts_of(tokens), scope=from_blob(scope))
             self._pools[name] = (pool.size, pool.tokens, pool.scope)
-        settings = {name: _decode(value) for name, value in self._settings.items()}
+            restored.pools.append(pool)
         workers = settings.get("workers")
         restored.workers = workers if isinstance(workers, int) and workers > 0 else None
         restored.next_job = (db.execute("SELECT max(id) FROM job").fetchone()[0] or 0) + 1
-        strangers = [key for key, row in self._rows.items() if isinstance(row.record, _Disbelieved)]
-        interrupted = [keys[number] for number in self._interrupted]
-        return Loaded(restored, settings, tuple(strangers), tuple(interrupted))
+        if max(self._next_name, self._next_file, restored.next_job) > 2**62:
+            raise ValueError("no room for more rows")
+        return Loaded(
+            restored,
+            settings,
+            tuple(key for key, row in self._rows.items() if isinstance(row.record, _Disbelieved)),
+            tuple(keys[number] for number in self._interrupted),
+        )
 
     def _step(self, key: str, row: tuple[Any, ...], lasts: dict[int, Job]) -> Step:
         number, seq, occurrence, is_retired, scope, kind, cell, text, state, reason, last, words, seal = row
-        spec = spec_from_json(_decode(text))
+        spec = spec_from_json(decode(text))
         record: Record | _Disbelieved | None = None
         if words is not None:
             is_ours = compare_digest(self._seal(key, text, words), seal)
-            record = Record.from_json(_decode(words)) if is_ours else _Disbelieved()
-        scope = None if scope is None else from_blob(scope)
-        declared = (seq, occurrence, is_retired == 1, scope, kind, from_blob(cell))
-        ended = _NEVER_ENDED if state is None else (state, from_blob(reason), last)
+            record = Record.from_json(decode(words)) if is_ours else _Disbelieved()
+        ended: _Ended = _NEVER_ENDED if state is None else (state, from_blob(reason), last)
+        declared: _Declared = (
+            seq,
+            occurrence,
+            is_retired == 1,
+            None if scope is None else from_blob(scope),
+            kind,
+            from_blob(cell),
+        )
         self._rows[key] = _Row(number, spec, text, declared, ended, record)
-        step = Step(key, spec, seq, occurrence, cell=declared[5], is_retired=declared[2], last=lasts.get(last))
+        step = Step(
+            key, spec, seq, occurrence, cell=declared[5], is_retired=declared[2], last=lasts.get(last)
+        )
         if not isinstance(record, _Disbelieved):
             step.state, step.reason, step.record = StepState(ended[0]), ended[1], record
         return step
@@ -616,38 +762,45 @@ class Store:
         """
         names = "job step outcome returncode queued started ended pool slots worker peak_rss cpu".split()
         rows = []
-        for row in self._db.execute(
+        for row in self._ask(
             "SELECT job.id, key, outcome, returncode, queued, started, ended, pool, slots, worker, peak_rss,"
             " cpu FROM job JOIN name ON name.id = job.step ORDER BY job.id"
         ):
             form = dict(zip(names, row, strict=True))
             form["step"] = from_blob(form["step"])
-            form["pool"], form["slots"] = _decode(form["pool"]), _decode(form["slots"])
+            form["pool"], form["slots"] = decode(form["pool"]), decode(form["slots"])
             rows.append(form)
         return rows
 
     def jobs_of(self, step: str) -> list[Job]:
         """Return the jobs that the history keeps of a step, by its key, newest last."""
         number = self._names.get(step)
-        return [
-            _job(row, {number: step})
-            for row in self._db.execute(f"SELECT {_JOB} FROM job WHERE step = ? ORDER BY id", (number,))
-        ]
+        rows = self._ask(f"SELECT {JOB} FROM job WHERE step = ? ORDER BY id", (number,))
+        return [job_of(row, step) for row in rows]
 
     def tails(self, jobs: Iterable[int]) -> dict[int, tuple[bytes, bytes]]:
         """Return the last bytes of stdout and stderr by job; jobs that printed nothing are left out."""
         found = {}
         for job in jobs:
-            row = self._db.execute("SELECT stdout, stderr FROM tail WHERE job = ?", (job,)).fetchone()
-            if row is not None:
-                found[job] = (row[0], row[1])
+            for stdout, stderr in self._ask("SELECT stdout, stderr FROM tail WHERE job = ?", (job,)):
+                found[job] = (stdout, stderr)
         return found
+
+    def _ask(self, query: str, values: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+        """Return the rows of a query about the past; what broke meanwhile is the past that is lost."""
+        try:
+            return self._db.execute(query, values).fetchall()
+        except sqlite3.Error as error:
+            if not schema.is_broken(error):
+                raise
+            self._renew(f"SNB-310 '{schema.shown(self.path)}' broke while it was in use ({error})")
+        return self._db.execute(query, values).fetchall()
 
     # --- trust -------------------------------------------------------------------------------------
 
     @property
     def is_trusted(self) -> bool:
-        """Whether all results that are stored were recorded by this user, on this machine or with its key."""
+        """Whether all results that are stored were recorded with this user's key."""
         return not any(isinstance(row.record, _Disbelieved) for row in self._rows.values())
 
     def trust(self) -> dict[str, Record]:
@@ -658,38 +811,62 @@ class Store:
         StoreFull
             Nothing was changed for now.
         """
-        work: _Work = {}
-        after: _After = []
+        work = _Work()
         believed = {}
         for key, row in self._rows.items():
-            if isinstance(row.record, _Disbelieved):
-                words = self._db.execute("SELECT record FROM step WHERE id = ?", (row.id,)).fetchone()[0]
-                believed[key] = record = Record.from_json(_decode(words))
-                work.setdefault("UPDATE step SET seal = ? WHERE id = ?", []).append(
-                    (self._seal(key, row.text, words), row.id)
+            if not isinstance(row.record, _Disbelieved):
+                continue
+            for (words,) in self._ask("SELECT record FROM result WHERE step = ?", (row.id,)):
+                try:
+                    record = Record.from_json(decode(words))
+                except UNREADABLE:
+                    continue
+                believed[key] = record
+                work.add(
+                    "UPDATE result SET seal = ? WHERE step = ?", (self._seal(key, row.text, words), row.id)
                 )
-                after.append((self._rows, key, row._replace(record=record)))
-        if work:
-            self._commit(work, after)
+                work.know(self._rows, key, row._replace(record=record))
+        if believed:
+            self._commit(work)
         return believed
 
-    # --- care, when nothing else is to do ------------------------------------------------------------
+    # --- care, while nothing else is to be done --------------------------------------------------------
 
     def prune(self, kept: int = KEPT_JOBS) -> bool:
-        """Drop the oldest jobs of steps that have more than so many; return whether another call has more to do.
+        """Drop the oldest jobs of steps that have more than so many; return whether there are more to drop.
 
-        To find them costs a look at every job, so it is done when they are many: there may be 5 % more, or 50.
+        To find them costs a look at every job; where these are many, it waits until a twentieth is to go.
+
+        Raises
+        ------
+        StoreFull
+            Nothing was dropped for now.
         """
         if self._counts is None:
-            self._counts = Counter(step for (step,) in self._db.execute("SELECT step FROM job"))
-        total = self._counts.total()
-        if total > 1000 and 20 * (total - sum(min(kept, count) for count in self._counts.values())) < total:
-        numbers = list(self._ran)[:steps]
-        work: _Work = {}
-        return False
+            self._counts = Counter(step for (step,) in self._ask("SELECT step FROM job"))
+        else:
+            self._counts.update(self._ran.values())
+        self._ran.clear()
+        surplus = sum(count - kept for count in self._counts.values() if count > kept)
+        if not surplus or 20 * surplus < self._counts.total() - 1000:
+            return False
+        met: Counter[int] = Counter()
+        old = []
+        for job, step in self._ask("SELECT id, step FROM job ORDER BY id DESC"):
+            met[step] += 1
+            if met[step] > kept:
+                old.append((job, step))
+        oldest = old[-_PRUNED_AT_ONCE:]
+        work = _Work()
+        for job, _ in oldest:
+            work.add("DELETE FROM job WHERE id = ?", (job,))
+            work.add("DELETE FROM tail WHERE job = ?", (job,))
+        self._commit(work)
+        self._counts.subtract(step for _, step in oldest)
+        return len(old) > len(oldest)
 
     def checkpoint(self) -> None:
-        """Put all that was committed into the one file: copying or moving it then loses nothing.
+        """Put all that was committed into the one file: to copy or move it then loses nothing.
 
         Raises
         ------
@@ -702,170 +879,21 @@ class Store:
             self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         except sqlite3.Error as error:
             if schema.is_write_trouble(error):
-                raise StoreFull(f"SNB-320 no space left for the state file ({error})") from error
-            raise
-
-    def moved(self) -> bool:
-        """Tell whether the open file was moved, removed or replaced. It costs one `lstat`."""
-        if self.is_in_memory:
-            return False
-        try:
-            return schema.mark(self.path) != self._mark
-        except OSError:
-            return True
+                raise _full(error) from error
+            if not schema.is_broken(error):
+                raise
+            self._renew(f"SNB-310 '{schema.shown(self.path)}' broke while it was in use ({error})")
 
 
-# --- rows ------------------------------------------------------------------------------------------
+def _full(error: sqlite3.Error) -> StoreFull:
+    if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_FULL:
+        return StoreFull("SNB-320 no space left for the state file; scheduling paused")
+    return StoreFull(f"SNB-320 the state file cannot be written ({error}); scheduling paused")
 
-_JOB = """id, step, pool, slots, worker, queued, started, ended, outcome, returncode, why, peak_rss, cpu,
-    leftovers, notes"""
 
-
-def _job(row: tuple[Any, ...], keys: Mapping[int, str]) -> Job:
-    (number, step, pool, slots, worker, queued, started, ended) = row[:8]
-    (outcome, returncode, why, rss, cpu, left, notes) = row[8:]
-    return Job(
-        number,
-        keys[step],
-        pool=_decode(pool) if pool != "{}" else {},
-        slots={name: tuple(numbers) for name, numbers in _decode(slots).items()} if slots != "{}" else {},
-        worker=worker,
-        queued=queued,
-        started=started,
-        ended=ended,
-        outcome=None if outcome is None else Outcome(outcome),
-        returncode=returncode,
-        why=from_blob(why),
-        peak_rss=rss,
-        cpu=cpu,
-        leftovers=_texts(left),
-        notes=_texts(notes),
+def _moved_aside(path: str, why: str) -> str:
+    aside = schema.move_aside(path)
+    return (
+        f"SNB-310 '{schema.shown(path)}' is not a usable state file ({why}). "
+        f"Moved to '{schema.shown(aside)}'. Everything will be checked again."
     )
-
-
-def _texts(text: str) -> tuple[str, ...]:
-    if text == "[]":
-        return ()
-    words = _decode(text)
-    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
-        raise ValueError("texts expected")
-    return tuple(words)
-
-
-def _fits(look: FileHash) -> bool:
-    """Whether SQLite's integers hold it; a file of another time is simply read again next time."""
-    return -_BIG <= look.mtime_ns < _BIG and -_BIG <= look.ctime_ns < _BIG and look.size < _BIG
-
-
-_BIG = 2**63
-
-
-def to_blob(text: str) -> bytes:
-    """Return the bytes that stand for a text which need not be Unicode: of a path, its bytes on disk.
-
-    Undone exactly by `from_blob`, whatever surrogates the text has. Those that are no undecoded bytes of a
-    file name can come in through JSON, and are told by a zero byte in front, which no name has.
-    """
-    try:
-        blob = text.encode("utf-8", "surrogateescape")
-    except UnicodeEncodeError:
-        return b"\0" + text.encode("utf-8", "surrogatepass")
-    if blob[:1] == b"\0" or (len(blob) != len(text) and from_blob(blob) != text):
-        return b"\0" + text.encode("utf-8", "surrogatepass")
-    return blob
-
-
-def from_blob(blob: bytes) -> str:
-    """Return the text that `to_blob` was given."""
-    if blob[:1] == b"\0":
-        return blob[1:].decode("utf-8", "surrogatepass")
-    return blob.decode("utf-8", "surrogateescape")
-
-
-# --- the database in memory --------------------------------------------------------------------------
-
-
-def _in_memory(path: str | None) -> sqlite3.Connection:
-    """Return a database that lives in memory, with the content of the file, if there is one to be read."""
-    db = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
-    schema.protect(db)
-    if path is not None and schema.is_present(path):
-        with schema.looking_into(path) as source:
-            schema.recognise(source, path)
-            source.backup(db)
-    schema.migrate(db)
-    return db
-
-
-def _boot() -> str:
-    """Return what changes with every start of the machine; empty where nobody tells."""
-    try:
-        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
-            return file.read().strip()
-    except OSError:
-        return ""
-
-
-# --- the key -----------------------------------------------------------------------------------------
-
-
-def key() -> bytes:
-    """Return this user's secret: 32 random bytes, made at first need, and kept where only the user can read.
-
-    With it results are sealed, so that nobody else's are believed, and values of environment variables are
-    hashed. Where it cannot be kept, a key for this process only is returned.
-    """
-    folder = os.path.join(
-        os.environ.get("XDG_DATA_HOME") or os.path.join(os.path.expanduser("~"), ".local", "share"),
-        "stepup_nb",
-    )
-    path = os.path.join(folder, "key")
-    try:
-        os.makedirs(folder, mode=0o700, exist_ok=True)
-        for _ in range(3):
-            found = _read_key(path)
-            if found is not None:
-                return found
-            _make_key(path)
-    except OSError:
-        pass
-    return _own_key()
-
-
-def _read_key(path: str) -> bytes | None:
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return None
-    try:
-        found = os.fstat(fd)
-        is_safe = stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & 0o077
-        words = os.read(fd, 64) if is_safe else b""
-    finally:
-        os.close(fd)
-    if len(words) == 32:
-        return words
-    # Cut, or seen by others: no secret any more.
-    os.unlink(path)
-    return None
-
-
-def _make_key(path: str) -> None:
-    new = f"{path}.{secrets.token_hex(4)}"
-    fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    try:
-        os.fchmod(fd, 0o600)
-        os.write(fd, secrets.token_bytes(32))
-        os.fsync(fd)
-        # Not a rename: of two processes at once the first one's key stays.
-        os.link(new, path)
-    except FileExistsError:
-        pass
-    finally:
-        os.close(fd)
-        os.unlink(new)
-
-
-@cache
-def _own_key() -> bytes:
-    return secrets.token_bytes(32)

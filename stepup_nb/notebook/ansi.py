@@ -11,6 +11,7 @@ import unicodedata
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from enum import Enum
+from functools import lru_cache
 from html import escape
 from itertools import groupby
 
@@ -286,6 +287,7 @@ _EIGHT = (None, Color.RED, Color.GREEN, Color.YELLOW, Color.BLUE, Color.MAGENTA,
 _BRIGHT = (Color.GREY, *_EIGHT[1:])
 
 
+@lru_cache(maxsize=1024)
 def _styled(args: str, style: Style) -> Style:
     """The style after "select graphic rendition" with these arguments (ECMA-48, and xterm for 38 and 48)."""
     if len(args) > 200 or args.strip("0123456789;:"):

@@ -5,24 +5,19 @@ A matcher of IPython's second kind, which can say that its candidates are all th
 
 from __future__ import annotations
 
-import contextlib
 import glob
 import os
-from collections.abc import Iterable, Sequence
+import shlex
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from stepup_nb.core.declare import Option
 from stepup_nb.core.errors import StepUpError
 from stepup_nb.notebook.extension import Extension
-from stepup_nb.notebook.magics import CELL_OPTIONS, MAGIC_OPTIONS, POOL_OPTIONS, VERBS, WAIT_OPTIONS
+from stepup_nb.notebook.magics import CELL_OPTIONS, MAGIC_OPTIONS, POOL_OPTIONS, VERBS
 
-_STEP_VERBS = ("wait", "why", "log", "cancel", "rerun", "forget")
-_SWITCHES = {
-    "cancel": ("--all",),
-    "rerun": ("--failed", "--all"),
-    "clean": ("--dry-run",),
-    "status": ("--json",),
-}
+MOST_PATHS = 500
+"""Paths that are offered at most: more are no help."""
 
 
 class StepUpMatcher:
@@ -43,83 +38,98 @@ class StepUpMatcher:
 
         lines = context.full_text.split("\n")
         line = lines[context.cursor_line][: context.cursor_position]
-        found = self._candidates(line, is_first=context.cursor_line == 0)
+        given = _last_word(line)
+        found = self.candidates(line, is_first=context.cursor_line == 0)
         if found is None:
             return {"completions": [], "suppress": False}
         # IPython replaces the last word as Python sees it, which may begin behind a dash of ours.
-        given = line[len(line.rstrip()) :] if not line or line[-1].isspace() else line.split()[-1]
-        given = "" if given.isspace() else given
-        fragment = context.token
-        skip = len(given) - len(fragment) if given.endswith(fragment) else 0
-        chosen = [word for word in found if word.startswith(given)]
+        fragment = context.token if given.endswith(context.token) else given
+        skip = len(given) - len(fragment)
         return {
-            "completions": [SimpleCompletion(text=word[skip:], type="stepup") for word in chosen],
+            "completions": [SimpleCompletion(text=word[skip:], type="stepup") for word in found],
             "matched_fragment": fragment,
             "suppress": True,
             "ordered": True,
         }
 
-    def _candidates(self, line: str, *, is_first: bool) -> list[str] | None:
-        """Return all words that may stand where the line ends, or None where it is not ours."""
-        words = line.split()
-        if not words:
-            return None
-        head, before = words[0], words[1:] if line[-1].isspace() else words[1:-1]
-        if not line[-1].isspace() and len(words) == 1:
-            return None
-        if head == "%%runsh" and is_first:
-            return self._of_step(before, CELL_OPTIONS)
-        if head == "%runsh" or (len(words) > 2 and words[1] == "=" and words[2] == "%runsh"):
-            return self._of_step(before, MAGIC_OPTIONS)
-        if head == "%pool":
-            return [*self._pools(), *_flags(POOL_OPTIONS)] if not before else _flags(POOL_OPTIONS)
-        if head == "%static":
-            return self._paths(words[-1] if not line[-1].isspace() else "")
-        if head == "%stepup":
-            return self._of_verb(before, words[-1] if not line[-1].isspace() else "")
-        return None
+    def candidates(self, line: str, *, is_first: bool) -> list[str] | None:
+        """Return all words that may stand at the end of a line, or None where that is not ours to say.
 
-    def _of_step(self, before: Sequence[str], table: Sequence[Option]) -> list[str] | None:
+        Parameters
+        ----------
+        line
+            The line up to the cursor.
+        is_first
+            Whether it is the first of its cell, where ``%%runsh`` may stand.
+        """
+        given = _last_word(line)
+        head, *before = line[: len(line) - len(given)].split() or [""]
+        if len(before) > 1 and before[0] == "=" and head.isidentifier():
+            head, before = before[1], before[2:]
+        elif "=" in head and head.partition("=")[0].isidentifier():
+            head = head.partition("=")[2]
+        found: Iterable[str] | None
+        if head == "%%runsh" and is_first:
+            found = self._of_step(before, given, CELL_OPTIONS)
+        elif head == "%runsh":
+            found = self._of_step(before, given, MAGIC_OPTIONS)
+        elif head == "%pool":
+            found = [*([] if before else self._pools()), *_flags(POOL_OPTIONS)]
+        elif head == "%static":
+            found = self._paths(given)
+        elif head == "%stepup":
+            found = self._of_verb(before, given)
+        else:
+            found = None
+        return None if found is None else [word for word in found if word.startswith(given)]
+
+    def _of_step(self, before: Sequence[str], given: str, table: Sequence[Option]) -> list[str] | None:
         if "--" in before:
             return None
-        last = next((word for word in reversed(before) if word.startswith("-")), "")
-        option = next((option for option in table if last in option.flags), None)
-        takes_more = option is not None and option.metavar and (option.is_list or before[-1] == last)
-        if option is None or not takes_more:
-            return _flags(table)
-        values = {
+        at = next((i for i in reversed(range(len(before))) if before[i].startswith("-")), None)
+        flags = _flags(table)
+        if at is None:
+            # Behind a word that is no option's, the command has begun.
+            return flags if not before else None
+        option = next((option for option in table if before[at] in option.flags), None)
+        values = len(before) - at - 1
+        if option is None or not option.metavar:
+            return flags if not values else None
+        if values and not option.is_list:
+            return flags if values == 1 else None
+        known: dict[str, Callable[[], Iterable[str]]] = {
             "pool": self._pools,
             "after": self._steps,
-            "inp": lambda: self._paths(""),
-            "out": lambda: self._paths(""),
-            "vol": lambda: self._paths(""),
-            "workdir": lambda: [path for path in self._paths("") if path.endswith("/")],
+            "inp": lambda: self._paths(given),
+            "out": lambda: self._paths(given),
+            "vol": lambda: self._paths(given),
+            "workdir": lambda: [path for path in self._paths(given) if path.endswith("/")],
             "env": lambda: sorted(os.environ),
-        }.get(option.dest, list)()
-        return [*values, *(_flags(table) if option.is_list and before[-1] != last else [])]
+        }
+        found = [*known.get(option.dest, list)()]
+        return [*found, *flags, "--"] if values else found
 
     def _of_verb(self, before: Sequence[str], given: str) -> list[str]:
         if not before:
             return list(VERBS)
-        verb = before[0]
-        found: list[str] = list(_SWITCHES.get(verb, ()))
-        if verb in _STEP_VERBS:
-            found += self._steps()
-        if verb == "wait":
-            found += _flags(WAIT_OPTIONS)
-        if verb in ("pause", "resume"):
-            found += self._pools()
-        if verb == "notebook":
-            found += self._paths(given)
-        return found
+        verb = VERBS.get(before[0])
+        if verb is None:
+            return []
+        known: dict[str, Callable[[], Iterable[str]]] = {
+            "STEP": self._steps,
+            "POOL": self._pools,
+            "PATH": lambda: self._paths(given),
+        }
+        return [*_flags(verb.options), *known.get(verb.words, list)()]
 
     def _status(self) -> dict[str, Any]:
         session = self._extension.session
-        if session is None or not session.is_started:
-            return {"pools": [], "steps": []}
-        # Pressing Tab must never raise, whatever became of the director.
-        with contextlib.suppress(StepUpError, OSError):
-            return session.status()
+        if session is not None and session.is_started:
+            # Pressing Tab must never raise, whatever became of the director.
+            try:
+                return session.status()
+            except (StepUpError, OSError):
+                pass
         return {"pools": [], "steps": []}
 
     def _pools(self) -> list[str]:
@@ -127,16 +137,27 @@ class StepUpMatcher:
 
     def _steps(self) -> list[str]:
         names = (str(row["name"]) for row in self._status()["steps"] if not row["dormant"])
-        return [
-            name if name.isidentifier() or name.replace("-", "_").isidentifier() else repr(name)
-            for name in names
-        ]
+        return [shlex.quote(name) for name in names if "\n" not in name]
 
     def _paths(self, given: str) -> list[str]:
-        root = os.fspath(self._extension.place().root)
-        pattern = os.path.join(root, glob.escape(given)) + "*" if given else os.path.join(root, "*")
-        found = glob.glob(pattern) + (glob.glob(os.path.join(root, "*", "*")) if not given else [])
-        return sorted(os.path.relpath(path, root) + ("/" if os.path.isdir(path) else "") for path in found)
+        """Return the paths that begin as given, relative to the notebook's folder; folders end in a slash."""
+        root = self._extension.place().root
+        found = glob.glob(f"{glob.escape(given)}*", root_dir=root)  # noqa: PTH207
+        return sorted(f"{path}/" if (root / path).is_dir() else path for path in found)[:MOST_PATHS]
+
+
+def _last_word(line: str) -> str:
+    """Return what of the last word stands there already; blanks in quotes are a part of it."""
+    start = 0
+    quote = ""
+    for at, char in enumerate(line):
+        if quote:
+            quote = "" if char == quote else quote
+        elif char in "'\"":
+            quote = char
+        elif char.isspace():
+            start = at + 1
+    return line[start:]
 
 
 def _flags(table: Iterable[Option]) -> list[str]:

@@ -1,30 +1,31 @@
-"""The extension of one shell: its session, its hooks, its records. What `%load_ext stepup_nb` makes.
+"""The extension of one shell: its session, its settings, its waits. What `%load_ext stepup_nb` makes.
 
-Loading starts nothing (P24): session and director come to be at the first use.
+Loading starts nothing: the director comes with the first step or pool.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import threading
-import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from traitlets import Bool, Integer, Unicode
 from traitlets.config import SingletonConfigurable
 
-from stepup_nb.client import current
+from stepup_nb.client import current, failures
 from stepup_nb.client.handles import StepHandle
 from stepup_nb.client.machine import usable_cores, workers_from
 from stepup_nb.client.session import Place, Session
 from stepup_nb.core.errors import UsageError
-from stepup_nb.core.model import ScopeKind
-from stepup_nb.notebook import record, show, waiting
+from stepup_nb.notebook import show, waiting
+from stepup_nb.notebook.cells import Cell, Cells
 from stepup_nb.notebook.locate import Location, locate
-from stepup_nb.notebook.publisher import Bundle, Live, Publisher
+from stepup_nb.notebook.outputs import Progress, TerminalLine
+from stepup_nb.notebook.records import Records
 
 
 class StepUp(SingletonConfigurable):
@@ -43,15 +44,17 @@ class StepUp(SingletonConfigurable):
     notebook = Unicode("", help="Path of the notebook, where it cannot be found out.").tag(config=True)
 
 
-class CellRecord(Live):
-    """The record under a cell that declared steps."""
+@dataclass(slots=True)
+class _Waiting:
+    """A wait under way."""
 
-    def __init__(self, display_id: str) -> None:
-        super().__init__(display_id, self._draw)
-        self.notes: list[str] = []
+    report: dict[str, Any] | None = None
+    live: Progress | None = None
+    on_screen: TerminalLine | None = None
 
-    def _draw(self, rows: list[dict[str, Any]], event: dict[str, Any]) -> Bundle:
-        return record.render(rows, now=time.time(), notes=self.notes)  # type: ignore[arg-type,return-value]
+    def tick(self) -> None:
+        if self.on_screen is not None:
+            self.on_screen.tick()
 
 
 class Extension:
@@ -61,34 +64,80 @@ class Extension:
         self.ip = ip
         self.config = StepUp.instance(parent=ip)
         self.session: Session | None = None
-        self.location: Location | None = None
-        self._publisher: Publisher | None = None
-        self._explicit: str | None = None
-        self._record: CellRecord | None = None
-        self._records: dict[str, CellRecord] = {}
-        self._scope = ""
-        self._failed = False
+        self._location: Location | None = None
+        self._explicit = ""
+        self._cells = Cells(ip, self._open, self._close)
+        self._records = Records(ip, self.begin_session)
         self._is_quiet = False
-        self._told_headless = False
-        self.config.observe(self._on_workers, "workers")
-        self.config.observe(self._on_outside, "outside")
+        self._news: list[str] = []
 
     @property
     def has_front_end(self) -> bool:
         """Whether outputs can be displayed and updated: there is a kernel, and not a terminal."""
         return getattr(self.ip, "kernel", None) is not None
 
+    # --- loading -------------------------------------------------------------------------------
+
+    def install(self) -> None:
+        """Hook into the shell."""
+        waiting.install(self.ip, self.wait_line)
+        for name, call in self._observers().items():
+            self.config.observe(call, name)
+        if self.has_front_end:
+            self.ip.display_formatter.ipython_display_formatter.for_type(StepHandle, self._show_handle)
+        current.set_remark(self.say)
+        self.begin_session()
+        self._cells.install()
+
+    def uninstall(self) -> None:
+        """Unhook from the shell, and end the session."""
+        self._cells.uninstall()
+        waiting.uninstall(self.ip)
+        for name, call in self._observers().items():
+            self.config.unobserve(call, name)
+        if self.has_front_end:
+            with contextlib.suppress(KeyError):
+                self.ip.display_formatter.ipython_display_formatter.pop(StepHandle)
+        self._records.close()
+        if self.session is not None:
+            self.session.close()
+        current.set_session(None)
+        current.set_remark(None)
+        StepUp.clear_instance()
+
+    def _observers(self) -> dict[str, Callable[[Any], None]]:
+        return {"workers": self._on_workers, "outside": self._on_outside, "notebook": self._on_notebook}
+
+    def _on_workers(self, change: Any) -> None:
+        if change["new"] is not None and self.session is not None and self.session.is_started:
+            self.session.set_workers(change["new"])
+
+    def _on_outside(self, change: Any) -> None:
+        if self.session is not None:
+            self.session.is_outside_allowed = change["new"]
+
+    def _on_notebook(self, change: Any) -> None:
+        self.use_notebook(change["new"])
+
     # --- the session ---------------------------------------------------------------------------
 
     def place(self) -> Location:
         """Find out which notebook this is."""
-        if self.location is None:
+        if self._location is None:
             explicit = self._explicit or self.config.notebook or None
-            self.location = locate(self.ip.user_ns, explicit=explicit)
-        return self.location
+            # Somebody may have changed the current folder since the kernel was started.
+            start = getattr(self.ip, "starting_dir", None)
+            self._location = locate(self.ip.user_ns, explicit=explicit, cwd=start)
+        return self._location
 
     def use_notebook(self, path: str) -> Location:
-        """Take the user's word for which notebook this is; before the first use only."""
+        """Take the user's word for which notebook this is; before the first use only.
+
+        Raises
+        ------
+        UsageError
+            SNB-208: the session has begun.
+        """
         if self.session is not None and self.session.is_started:
             raise UsageError(
                 "SNB-208",
@@ -97,8 +146,7 @@ class Extension:
                 "restart the kernel, and say it before the first step",
             )
         self._explicit = path
-        self.location = None
-        self.session = None
+        self._location = self.session = None
         self.begin_session()
         return self.place()
 
@@ -112,147 +160,73 @@ class Extension:
                 database=os.fspath(found.database),
                 state=os.fspath(found.state_dir),
             )
-            self.session = Session(place, workers=self._workers(), on_news=self.say)
-            self.session.is_outside_allowed = self.config.outside
-            self.session.on_declared = self._on_declared
-            self.session.on_started = self._on_started
-            self.session.settle = self._settle
-            current.set_session(self.session)
+            session = Session(place, workers=self._asked_workers() or usable_cores(), on_news=self.say)
+            session.is_outside_allowed = self.config.outside
+            session.on_declared = self._on_declared
+            session.on_started = self._on_started
+            session.on_wait = self._on_wait
+            session.settle = self._records.flush
+            self.session = session
+            current.set_session(session)
+            if self._cells.current is not None:
+                self._open(self._cells.current)
         return self.session
 
-    def _workers(self) -> int:
-        cores = usable_cores()
-        asked = workers_from(os.environ.get("STEPUP_NB_WORKERS", ""), cores)
-        return self.config.workers or asked or cores
+    def _asked_workers(self) -> int | None:
+        asked: int | None = self.config.workers
+        return asked or workers_from(os.environ.get("STEPUP_NB_WORKERS", ""), usable_cores())
 
     def _on_started(self, session: Session) -> None:
-        asked = self.config.workers or workers_from(os.environ.get("STEPUP_NB_WORKERS", ""), usable_cores())
+        asked = self._asked_workers()
         if asked is not None:
             session.set_workers(asked)
         for note in session.notes:
             self.say(note)
+        if self._records.publisher is not None:
+            self._records.publisher.reconnect()
 
-    def _settle(self) -> None:
-        if self._publisher is not None:
-            self._publisher.flush()
+    def _on_wait(self) -> None:
+        if self._cells.current is not None:
+            self._cells.current.has_waited = True
 
-    def _on_workers(self, change: Any) -> None:
-        if change["new"] is not None and self.session is not None and self.session.is_started:
-            self.session.set_workers(change["new"])
+    # --- cells ---------------------------------------------------------------------------------
 
-    def _on_outside(self, change: Any) -> None:
-        if self.session is not None:
-            self.session.is_outside_allowed = change["new"]
+    def _open(self, cell: Cell) -> None:
+        self.begin_session().open_scope(cell.scope, cell.kind, cell.title, cell.deleted)
+
+    def _close(self, cell: Cell, is_ok: bool) -> None:
+        try:
+            self.begin_session().close_scope(cell.scope, is_ok=is_ok)
+        except UsageError as error:
+            self.say(str(error))
+        self._records.end_cell(cell)
+        self._tell_news()
 
     def say(self, words: str) -> None:
-        """Tell the user something in the executing cell."""
-        print(f"stepup_nb: {words}")
+        """Tell the user something in the executing cell; a thread's news waits for the next occasion."""
+        self._news.append(words)
+        if threading.current_thread() is threading.main_thread():
+            self._tell_news()
 
-    @property
-    def publisher(self) -> Publisher:
-        """The thread that updates outputs; started at first use."""
-        if self._publisher is None:
-            self._publisher = Publisher(self.begin_session(), self._update)
-        return self._publisher
+    def _tell_news(self) -> None:
+        while self._news:
+            print(f"stepup_nb: {self._news.pop(0)}")
 
-    # --- hooks ---------------------------------------------------------------------------------
-
-    def install(self) -> None:
-        """Hook into the shell."""
-        self.ip.events.register("pre_run_cell", self._before_cell)
-        self.ip.events.register("post_run_cell", self._after_cell)
-        waiting.install(self.ip, self.wait_line)
-        self.begin_session()
-
-    def uninstall(self) -> None:
-        """Unhook from the shell, and end the session."""
-        for name, hook in (("pre_run_cell", self._before_cell), ("post_run_cell", self._after_cell)):
-            with contextlib.suppress(ValueError):
-                self.ip.events.unregister(name, hook)
-        waiting.uninstall(self.ip)
-        if self._publisher is not None:
-            self._publisher.flush()
-            self._publisher.close()
-        if self.session is not None:
-            self.session.close()
-        current.set_session(None)
-        StepUp.clear_instance()
-
-    def _before_cell(self, info: Any) -> None:
-        if info.silent:
-            return
-        cell_id = getattr(info, "cell_id", None)
-        count = self.ip.execution_count
-        first = next((line for line in info.raw_cell.splitlines() if line.strip()), "")
-        title = f"cell [{count}] '{first.strip()[:60]}'"
-        if cell_id:
-            self._scope, kind = f"cell:{cell_id}", ScopeKind.CELL
-        else:
-            self._scope, kind = f"run:{secrets.token_hex(6)}", ScopeKind.RUN
-        self._record = None
-        self._is_quiet = False
-        self.begin_session().open_scope(self._scope, kind, title, self._deleted())
-
-    def _deleted(self) -> list[str]:
-        parent = getattr(self.ip, "parent_header", None) or {}
-        found = parent.get("metadata", {}).get("deletedCells", ()) if isinstance(parent, dict) else ()
-        return [f"cell:{cell}" for cell in found if isinstance(cell, str)]
-
-    def _after_cell(self, result: Any) -> None:
-        if not self._scope or self.session is None:
-            return
-        scope, self._scope = self._scope, ""
-        self.session.close_scope(scope, is_ok=result.success)
-        if self._record is not None:
-            self.publisher.flush()
-            self._record = None
-
-    # --- records -------------------------------------------------------------------------------
-
-    def quiet(self) -> None:
-        """Show no record under the executing cell."""
-        self._is_quiet = True
+    @contextlib.contextmanager
+    def quietly(self, is_quiet: bool = True) -> Iterator[None]:
+        """Show no record of the steps that are declared meanwhile."""
+        self._is_quiet = is_quiet
+        try:
+            yield
+        finally:
+            self._is_quiet = False
 
     def _on_declared(self, scope: str, handle: StepHandle) -> None:
-        if not self.has_front_end or self._is_quiet or not self.config.records:
-            return
-        if scope == self._scope and threading.current_thread() is threading.main_thread():
-            if self._record is None:
-                self._begin_record(scope, handle)
-                return
-        live = self._records.get(scope)
-        if live is not None:
-            live.notes += [note for note in handle.notes if note not in live.notes]
-            self.publisher.add_steps(live, [{"name": handle.name}])
+        if self.has_front_end and self.config.records and not self._is_quiet:
+            self._records.add(self._cells.current, scope, handle)
 
-    def _begin_record(self, scope: str, handle: StepHandle) -> None:
-        live = CellRecord(f"stepup-{secrets.token_hex(8)}")
-        live.notes += handle.notes
-        if not self._is_live_front_end() and not self._told_headless:
-            self._told_headless = True
-            live.notes.append(
-                "no front end is watching: a notebook that does not end in '%stepup wait' loses what still runs"
-            )
-        rows = self.begin_session().known_rows([handle.name])
-        for row in rows:
-            live.steps[row["name"]] = row
-        live.last_bundle = live.draw(rows, {})
-        from IPython.display import publish_display_data
-
-        publish_display_data(live.last_bundle, transient={"display_id": live.display_id})
-        old = self._records.get(scope)
-        if old is not None:
-            self.publisher.drop(old)
-        self._record = self._records[scope] = live
-        self.publisher.follow(live)
-
-    def _is_live_front_end(self) -> bool:
-        return self._scope.startswith("cell:") or "JPY_SESSION_NAME" in os.environ
-
-    def _update(self, display_id: str, bundle: Bundle) -> None:
-        from IPython.display import publish_display_data
-
-        publish_display_data(bundle, transient={"display_id": display_id}, update=True)
+    def _show_handle(self, handle: StepHandle) -> None:
+        self._records.show_handle(self._cells.current, handle)
 
     # --- waiting -------------------------------------------------------------------------------
 
@@ -260,69 +234,93 @@ class Extension:
         """Do ``%stepup wait`` as an await: the kernel answers the front end meanwhile."""
         from stepup_nb.notebook.magics import WaitLine
 
-        asked = WaitLine.parse(line, self)
-        progress = self._show_progress()
-        try:
-            report = await waiting.wait_async(self.begin_session().begin_wait(asked.steps, asked.timeout))
-        finally:
-            self._end_progress(progress)
-        asked.finish(report)
+        asked = WaitLine.parse(line, self.ip.user_ns)
+        with self._progress(asked.steps) as progress:
+            progress.report = await waiting.wait_async(
+                self.begin_session().begin_wait(asked.steps, asked.timeout)
+            )
+        asked.finish(progress.report)
 
     def wait(self, steps: list[str] | None, timeout: float | None) -> dict[str, Any]:
         """Wait in whatever way this kernel allows from where this is called; return the report."""
-        done = self.begin_session().begin_wait(steps, timeout)
-        progress = self._show_progress()
-        try:
+        with self._progress(steps) as progress:
+            done = self.begin_session().begin_wait(steps, timeout)
             if waiting.choose(self.ip) == "nested":
-                return waiting.wait_nested(done, self.ip.kernel)
-            return waiting.wait_blocking(done)
+                progress.report = waiting.wait_nested(done, self.ip.kernel)
+            else:
+                progress.report = waiting.wait_blocking(done, tick=progress.tick)
+        return progress.report
+
+    def finish(self) -> dict[str, int]:
+        """Wait for all steps, show everything as it is then, and count what did not succeed.
+
+        Returns
+        -------
+        dict
+            ``failed`` (or cancelled) and ``pending`` (what cannot run): numbers of steps.
+        """
+        if self.session is None or not self.session.is_started:
+            return {"failed": 0, "pending": 0}
+        report = self.wait(None, None)
+        return {"failed": len(report["failed"]), "pending": sum(row["number"] for row in report["stuck"])}
+
+    @contextlib.contextmanager
+    def _progress(self, steps: list[str] | None) -> Iterator[_Waiting]:
+        """Show how far a wait is, and at its end bring everything that is shown up to date."""
+        progress = _Waiting()
+        try:
+            self._begin_progress(progress, steps)
+            yield progress
+        except KeyboardInterrupt as interrupt:
+            words = str(interrupt) or "wait interrupted; steps keep running"
+            raise failures.without_traceback(KeyboardInterrupt(words)) from None
         finally:
-            self._end_progress(progress)
+            self._end_progress(progress, is_all=steps is None and progress.report is not None)
 
-    def _show_progress(self) -> Live | None:
-        if not self.has_front_end or not self._scope:
-            return None
-        live = Live(f"stepup-{secrets.token_hex(8)}", _draw_progress)
-        live.follows_all = True
-        live.last_bundle = {"text/plain": "waiting …"}
-        from IPython.display import publish_display_data
+    def _begin_progress(self, progress: _Waiting, steps: list[str] | None) -> None:
+        session = self.begin_session()
+        names = None if steps is None else [row["name"] for row in session.rows(steps)]
+        if not self.has_front_end:
+            progress.on_screen = TerminalLine(session.status, Progress(names, {}))
+        elif self._cells.current is not None:
+            progress.live = Progress(names, session.status()["counts"])
+            self._records.show(progress.live)
 
-        publish_display_data(live.last_bundle, transient={"display_id": live.display_id})
-        self.publisher.follow(live)
-        return live
-
-    def _end_progress(self, live: Live | None) -> None:
-        if self._publisher is not None:
-            if live is not None:
-                status = self.begin_session().status()
-                live.draw = lambda rows, event: _draw_progress(rows, status)
-                live.is_dirty = True
-            self._publisher.flush()
-            if live is not None:
-                self._publisher.drop(live)
+    def _end_progress(self, progress: _Waiting, *, is_all: bool) -> None:
+        if progress.on_screen is not None:
+            progress.on_screen.end(progress.report)
+        publisher, live = self._records.publisher, progress.live
+        if live is not None and publisher is not None:
+            live.end(progress.report)
+            publisher.touch(live)
+        self._records.end_wait(is_all=is_all)
+        if live is not None and publisher is not None:
+            publisher.drop(live)
+        self._tell_news()
 
     # --- for `%stepup doctor` ------------------------------------------------------------------
 
     def doctor(self) -> list[tuple[str, str]]:
         """Return what is known about this machine, kernel and session, in words."""
         import platform
-
-        import IPython
+        from importlib.metadata import PackageNotFoundError, version
 
         found = self.place()
+        ways = {
+            "await": "as an await, buttons work meanwhile",
+            "nested": "nested in the cell, buttons work meanwhile",
+            "plain": "blocking",
+        }
         facts = [
             ("notebook", f"{found.notebook or 'not found'} ({found.how})"),
             ("root", os.fspath(found.root)),
             ("database", f"{found.database}{'' if Path(found.database).exists() else ' (not there yet)'}"),
             ("python", f"{platform.python_version()} on {platform.system()}"),
-            ("ipython", IPython.__version__),
         ]
-        with contextlib.suppress(ImportError):
-            import ipykernel
-
-            facts.append(("ipykernel", ipykernel.__version__))
-        facts.append(("waiting", {"await": "as an await, buttons work meanwhile", "nested": "nested in the cell",
-                                  "plain": "blocking"}[waiting.choose(self.ip)]))  # fmt: skip
+        for name in ("stepup_nb", "ipython", "ipykernel"):
+            with contextlib.suppress(PackageNotFoundError):
+                facts.append((name, version(name)))
+        facts.append(("waiting", ways[waiting.choose(self.ip)]))
         facts.append(("cores", f"{usable_cores()} usable of {os.cpu_count()}"))
         if self.session is not None and self.session.is_started:
             status = self.session.status()
@@ -330,10 +328,6 @@ class Extension:
             facts += [("note", note) for note in self.session.notes]
         else:
             facts.append(("director", "none: it starts at the first step or pool"))
+        if self._records.publisher is not None:
+            facts += [("trouble", trouble) for trouble in self._records.publisher.troubles[-3:]]
         return facts
-
-
-def _draw_progress(rows: list[dict[str, Any]], event: dict[str, Any]) -> Bundle:
-    words = show.counts(event.get("counts", {})) if event else "waiting …"
-    pools = [show.pool_words(pool) for pool in event.get("pools", ()) if pool["used"] or pool["waiting"]]
-    return {"text/plain": "; ".join([words, *pools])}

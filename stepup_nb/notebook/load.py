@@ -1,4 +1,4 @@
-"""Loading into a shell, unloading, and reloading: at most one extension a shell, however often it is asked for."""
+"""Loading into a shell, unloading, reloading: a shell has one extension, however often it is asked for."""
 
 from __future__ import annotations
 
@@ -38,7 +38,15 @@ def unload(ip: Any, *, is_reload: bool) -> None:
         ip.Completer.custom_matchers.remove(matcher.match)
     if extension.config in ip.configurables:
         ip.configurables.remove(extension.config)
-    for kind, names in (("line", ("pool", "runsh", "static", "stepup")), ("cell", ("runsh",))):
+    for kind, names in StepUpMagics.magics.items():
         for name in names:
             ip.magics_manager.magics[kind].pop(name, None)
     extension.uninstall()
+
+
+def loaded() -> Extension | None:
+    """Return the extension of this process' shell, if it has one."""
+    from IPython.core.getipython import get_ipython
+
+    kept = getattr(get_ipython(), _KEPT, None)
+    return kept[0] if kept is not None else None

@@ -8,28 +8,31 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections import ChainMap
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from IPython.core.magic import (
     Magics,
-    cell_magic,
     line_cell_magic,
     line_magic,
     magics_class,
+    needs_local_scope,
     no_var_expand,
     output_can_be_silenced,
 )
+from IPython.display import publish_display_data
 
 from stepup_nb.client.handles import StepHandle
 from stepup_nb.client.session import check
+from stepup_nb.core import public
 from stepup_nb.core.declare import OPTIONS, PLAIN_SCRIPT_SHELL, SCRIPT_SHELL, Option
 from stepup_nb.core.errors import StepsFailed, UsageError
 from stepup_nb.core.words import counted, did_you_mean
 from stepup_nb.notebook import ansi, show
 from stepup_nb.notebook.extension import Extension
-from stepup_nb.notebook.options import Line, expand, parse, words
+from stepup_nb.notebook.options import Line, expand, parse, parse_words, without_silencer
 
 MAGIC_OPTIONS: tuple[Option, ...] = (
     *OPTIONS,
@@ -50,16 +53,27 @@ WAIT_OPTIONS: tuple[Option, ...] = (
     Option(("--no-raise",), "", "raise nothing when steps did not succeed"),
 )
 
+LOG_SHOWN = 200_000
+"""Characters of the end of one stream that ``%stepup log`` prints: browsers have died of more."""
+
+Names = Mapping[str, Any]
+
 
 def help_of(table: Sequence[Option]) -> str:
     """Return the options as lines of a help text."""
-    lines = []
+    rows = []
     for option in table:
-        left = ", ".join(option.flags) + (f" {option.metavar}" if option.metavar else "")
-        if option.is_list:
-            left += " ..."
-        lines.append(f"  {left:<28} {option.help}" if len(left) <= 28 else f"  {left}\n{'':<31}{option.help}")
-    return "\n".join(lines)
+        flags = ", ".join(option.flags) + (f" {option.metavar}" if option.metavar else "")
+        rows.append((flags + " ..." if option.is_list else flags, option.help))
+    return _aligned(rows, 28)
+
+
+def _aligned(rows: Iterable[tuple[str, str]], width: int) -> str:
+    """Return what and help side by side, or one below the other where the first is wide."""
+    return "\n".join(
+        f"  {what:<{width}} {help}" if len(what) <= width else f"  {what}\n{'':<{width + 3}}{help}"
+        for what, help in rows
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,27 +85,23 @@ class WaitLine:
     is_raising: bool
 
     @staticmethod
-    def parse(line: str, extension: Extension) -> WaitLine:
+    def parse(line: str, names: Names) -> WaitLine:
         """Read the arguments, options before or after the steps."""
-        text = expand(_bare(line), extension.ip.user_ns, magic="%stepup wait")
-        options: dict[str, Any] = {}
-        steps: list[str] = []
-        while text:
-            found = parse(text, WAIT_OPTIONS, magic="%stepup wait")
-            options |= found.options
-            names = words(found.rest, magic="%stepup wait")
-            if not names:
-                break
-            steps.append(names[0])
-            text = found.rest[_length_of_first(found.rest) :]
-        timeout = options.get("timeout")
+        magic = "%stepup wait"
+        found = parse_words(expand(without_silencer(line), names, magic=magic), WAIT_OPTIONS, magic=magic)
+        return WaitLine.of(found)
+
+    @staticmethod
+    def of(found: Line) -> WaitLine:
+        """Return what a line asks for."""
+        timeout = found.options.get("timeout")
         try:
             seconds = None if timeout is None else float(timeout)
         except ValueError:
-            raise UsageError(
-                "SNB-113", f"'{timeout}' is no time.", "", "give seconds, as in '--timeout 30'"
-            ) from None
-        return WaitLine(steps or None, seconds, "no-raise" not in options)
+            seconds = -1.0
+        if seconds is not None and not 0.0 <= seconds < 1e9:
+            raise UsageError("SNB-113", f"'{timeout}' is no time.", "", "give seconds, as in '--timeout 30'")
+        return WaitLine(list(found.words) or None, seconds, "no-raise" not in found.options)
 
     def finish(self, report: dict[str, Any]) -> None:
         """Raise what the report calls for, unless that is not wanted."""
@@ -100,25 +110,7 @@ class WaitLine:
         except (StepsFailed, TimeoutError) as error:
             if self.is_raising:
                 raise
-            print(ansi.to_text(str(error)))
-
-
-def _length_of_first(text: str) -> int:
-    length = 0
-    while length < len(text):
-        length += 1
-        try:
-            if len(words(text[:length] + "\0", magic="%stepup wait")) > 1:
-                return length
-        except UsageError:
-            continue
-    return length
-
-
-def _bare(line: str) -> str:
-    """Return a magic's line without the ``;`` that silences its value."""
-    line = line.strip()
-    return line[:-1].rstrip() if line.endswith(";") else line
+            print(error)
 
 
 @magics_class
@@ -129,15 +121,17 @@ class StepUpMagics(Magics):
         super().__init__(extension.ip)
         self.extension = extension
 
-    def _expanded(self, line: str, magic: str) -> str:
-        return expand(_bare(line), self.extension.ip.user_ns, magic=magic)
+    def _expanded(self, line: str, magic: str, local_ns: Names | None) -> str:
+        names = ChainMap(dict(local_ns or {}), self.extension.ip.user_ns)
+        return expand(without_silencer(line), names, magic=magic)
 
     # --- %pool ---------------------------------------------------------------------------------
 
     @output_can_be_silenced
     @no_var_expand
+    @needs_local_scope
     @line_magic
-    def pool(self, line: str) -> None:
+    def pool(self, line: str, local_ns: Names | None = None) -> None:
         """Define a pool, resize it while steps run, or list all pools.
 
         ::
@@ -152,56 +146,44 @@ class StepUpMagics(Magics):
         Making a pool smaller stops nothing: nothing new starts until it fits.
         """
         session = self.extension.begin_session()
-        text = self._expanded(line, "%pool")
-        given = words(text, magic="%pool")
-        if not given:
-            print(show.pools(session.status()["pools"]))
+        found = parse_words(self._expanded(line, "%pool", local_ns), POOL_OPTIONS, magic="%pool")
+        if not found.words:
+            if found.options:
+                raise UsageError("SNB-109", "Which pool?", "", "write '%pool NAME SIZE'")
+            self._show(show.pools_page(session.status()["pools"]))
             return
-        name, rest = given[0], text[_length_of_first(text) :]
-        size = None
-        options: dict[str, Any] = {}
-        while rest.strip():
-            found = parse(rest, POOL_OPTIONS, magic="%pool")
-            options |= found.options
-            more = words(found.rest, magic="%pool")
-            if more and size is not None:
-                raise UsageError("SNB-109", f"'{more[0]}' is too much.", "", "write '%pool NAME SIZE'")
-            if not more:
-                break
-            size, rest = more[0], found.rest[_length_of_first(found.rest) :]
-        if options.get("drop"):
+        name, *sizes = found.words
+        if len(sizes) > 1:
+            raise UsageError("SNB-109", f"'{sizes[1]}' is too much.", "", "write '%pool NAME SIZE'")
+        if found.options.get("drop"):
             session.drop_pool(name)
             print(f"pool {name}: dropped")
             return
-        if size is None:
-            found_pools = {row["name"]: row for row in session.status()["pools"]}
-            if name not in found_pools:
-                hint = did_you_mean(name, found_pools)
-                raise UsageError(
-                    "SNB-109",
-                    f"'%pool {name}' has no size{hint}",
-                    "",
-                    f"write '%pool {name} 2' for two slots",
-                )
-            print(show.pool_words(found_pools[name]))
-            return
-        tokens = options.get("tokens")
-        answer = session.pool(name, size, tokens.split(",") if tokens else ())
-        for note in answer["notes"]:
-            print(note)
-        row = next(row for row in session.status()["pools"] if row["name"] == name)
-        print(show.pool_words(row))
+        if sizes:
+            tokens = found.options.get("tokens")
+            for note in session.pool(name, sizes[0], tokens.split(",") if tokens else ())["notes"]:
+                print(note)
+        pools = {row["name"]: row for row in session.status()["pools"]}
+        if name not in pools:
+            raise UsageError(
+                "SNB-109",
+                f"There is no pool '{name}'{did_you_mean(name, pools) or '.'}",
+                "",
+                f"write '%pool {name} 2' for one with two slots",
+            )
+        print(show.pool_words(pools[name]))
 
     # --- %runsh --------------------------------------------------------------------------------
 
     @output_can_be_silenced
     @no_var_expand
+    @needs_local_scope
     @line_cell_magic
-    def runsh(self, line: str, cell: str | None = None) -> StepHandle | None:
+    def runsh(self, line: str, cell: str | None = None, local_ns: Names | None = None) -> StepHandle | None:
         if cell is None:
-            found = parse(self._expanded(line, "%runsh"), MAGIC_OPTIONS, magic="%runsh")
+            found = parse(self._expanded(line, "%runsh", local_ns), MAGIC_OPTIONS, magic="%runsh")
             return self._declare(found.rest, found)
-        found = parse(self._expanded(line, "%%runsh"), CELL_OPTIONS, magic="%%runsh")
+        found = parse(self._expanded(line, "%%runsh", local_ns), CELL_OPTIONS, magic="%%runsh")
         if found.rest:
             raise UsageError(
                 "SNB-109",
@@ -210,7 +192,8 @@ class StepUpMagics(Magics):
                 "put it on the next line, or use '%runsh' for a command of one line",
             )
         if found.options.pop("expand", False):
-            cell = expand(cell, self.extension.ip.user_ns, magic="%%runsh")
+            names = ChainMap(dict(local_ns or {}), self.extension.ip.user_ns)
+            cell = expand(cell, names, magic="%%runsh")
         if "shell" not in found.options:
             found.options["shell"] = SCRIPT_SHELL if shutil.which("bash") else PLAIN_SCRIPT_SHELL
         self._declare(cell, found)
@@ -221,9 +204,8 @@ class StepUpMagics(Magics):
         variable, is_waiting = options.pop("var", None), options.pop("wait", False)
         if variable is not None and not str(variable).isidentifier():
             raise UsageError("SNB-109", f"'{variable}' is no name of a variable.", "", "write '--var NAME'")
-        if options.pop("quiet", False):
-            self.extension.quiet()
-        handle = self.extension.begin_session().declare("runsh", command, **options)
+        with self.extension.quietly(options.pop("quiet", False)):
+            handle = self.extension.begin_session().declare("runsh", command, **options)
         if variable is not None:
             self.extension.ip.user_ns[variable] = handle
         if not self.extension.has_front_end:
@@ -257,15 +239,16 @@ class StepUpMagics(Magics):
     # --- %static -------------------------------------------------------------------------------
 
     @no_var_expand
+    @needs_local_scope
     @line_magic
-    def static(self, line: str) -> None:
+    def static(self, line: str, local_ns: Names | None = None) -> None:
         """Declare files that exist and that no step may build; patterns are expanded.
 
         ::
 
           %static data.csv src/*.py
         """
-        paths = words(self._expanded(line, "%static"), magic="%static")
+        paths = parse_words(self._expanded(line, "%static", local_ns), (), magic="%static").words
         if not paths:
             raise UsageError("SNB-109", "'%static' needs a path.", "", "write '%static data.csv'")
         self.extension.begin_session().static(*paths)
@@ -274,139 +257,134 @@ class StepUpMagics(Magics):
 
     @output_can_be_silenced
     @no_var_expand
+    @needs_local_scope
     @line_magic
-    def stepup(self, line: str) -> Any:
-        text = _bare(line)
-        verb, _, rest = text.partition(" ")
-        if not verb:
-            print(VERBS_HELP)
-            return None
-        call = VERBS.get(verb)
-        if call is None:
-            hint = did_you_mean(verb, VERBS)
-            raise UsageError(
-                "SNB-109", f"'%stepup' cannot '{verb}'{hint}", "", "'%stepup' alone lists what it can"
+    def stepup(self, line: str, local_ns: Names | None = None) -> Any:
+        word, *rest = without_silencer(line).split(None, 1) or [""]
+        if not word:
+            self._show(
+                [show.Table(("", ""), [(f"%stepup {v.usage}", v.help) for v in VERBS.values()], code=())]
             )
-        return call.run(self, expand(rest, self.extension.ip.user_ns, magic=f"%stepup {verb}"))
-
-    def _names(self, verb: str, text: str, *, least: int = 1) -> list[str]:
-        names = words(text, magic=f"%stepup {verb}")
-        if len(names) < least:
+            return None
+        verb = VERBS.get(word)
+        if verb is None:
+            hint = did_you_mean(word, VERBS) or "."
+            raise UsageError(
+                "SNB-109", f"'%stepup' cannot '{word}'{hint}", "", "'%stepup' alone lists what it can"
+            )
+        magic = f"%stepup {word}"
+        found = parse_words(self._expanded("".join(rest), magic, local_ns), verb.options, magic=magic)
+        if verb.most is not None and len(found.words) > verb.most:
+            raise UsageError(
+                "SNB-109", f"'{found.words[verb.most]}' is too much for '{magic}'.", "", "leave it out"
+            )
+        if len(found.words) < verb.least and not found.options:
             raise UsageError(
                 "SNB-109",
-                f"'%stepup {verb}' needs the name of a step.",
-                "",
+                f"'{magic}' needs the name of a step{' or an option' if verb.options else ''}.",
                 "'%stepup status' lists all steps",
+                f"write '%stepup {verb.usage}'",
             )
-        return names
+        return verb.run(self, found)
 
-    def _nothing_more(self, verb: str, text: str) -> None:
-        if text.strip():
-            raise UsageError(
-                "SNB-109", f"'{text.strip()}' is too much for '%stepup {verb}'.", "", "leave it out"
-            )
+    def _show(self, page: show.Page) -> None:
+        """Show a page in the executing cell, or as text on a terminal."""
+        if self.extension.has_front_end:
+            publish_display_data({"text/plain": show.text(page), "text/html": show.html(page)})
+        else:
+            print(show.text(page))
 
-    def _status(self, text: str) -> Any:
+    def _status(self, line: Line) -> None:
         status = self.extension.begin_session().status()
-        if text.strip() == "--json":
-            print(json.dumps(status, indent=1))
-            return
-        self._nothing_more("status", text)
-        print(show.status(status))
+        if line.options:
+            print(json.dumps(public.status(status), indent=1))
+        else:
+            self._show(show.status_page(status))
 
-    def _wait(self, text: str) -> None:
-        asked = WaitLine.parse(text, self.extension)
+    def _wait(self, line: Line) -> None:
+        asked = WaitLine.of(line)
         asked.finish(self.extension.wait(asked.steps, asked.timeout))
 
-    def _why(self, text: str) -> None:
-        for name in self._names("why", text):
+    def _why(self, line: Line) -> None:
+        for name in line.words:
             print(show.why(self.extension.begin_session().why(name)))
 
-    def _log(self, text: str) -> None:
+    def _log(self, line: Line) -> None:
         session = self.extension.begin_session()
-        for name in self._names("log", text):
+        for row in session.rows(line.words):
+            is_empty = True
             for stream in ("stdout", "stderr"):
-                kept = session.log(name, stream)
+                kept = ansi.decode(session.log(row["name"], stream))
                 if kept:
-                    print(f"── {stream} of {ansi.one_line(name, 80)}")
-                    print(ansi.to_text(ansi.decode(kept)))
+                    is_empty = False
+                    print(show.log(row, stream, kept, most=LOG_SHOWN))
+            if is_empty:
+                print(f"{row['label']}: {'no job ran yet' if row['job'] is None else 'printed nothing'}")
 
-    def _history(self, text: str) -> None:
-        self._nothing_more("history", text)
-        print(show.history(self.extension.begin_session().history()))
+    def _history(self, line: Line) -> None:
+        self._show(show.history_page(self.extension.begin_session().history()))
 
-    def _run(self, text: str) -> None:
-        self._nothing_more("run", text)
+    def _run(self, line: Line) -> None:
         self.extension.begin_session().run()
 
-    def _drain(self, text: str) -> None:
-        self._nothing_more("drain", text)
+    def _drain(self, line: Line) -> None:
         self.extension.begin_session().drain()
         print("draining: running steps finish, nothing new starts until '%stepup run'")
 
-    def _cancel(self, text: str) -> None:
-        session = self.extension.begin_session()
-        if text.strip() == "--all":
-            found = session.cancel(all=True)
-        else:
-            found = session.cancel(*self._names("cancel", text))
+    def _cancel(self, line: Line) -> None:
+        is_all = bool(line.options)
+        found = self.extension.begin_session().cancel(*([] if is_all else line.words), all=is_all)
         print(f"cancelled {counted(len(found), 'step')}")
 
-    def _rerun(self, text: str) -> None:
-        session = self.extension.begin_session()
-        if text.strip() in ("--failed", "--all"):
-            found = session.rerun(failed="failed" in text, all="all" in text)
-        else:
-            found = session.rerun(*self._names("rerun", text))
+    def _rerun(self, line: Line) -> None:
+        names = [] if line.options else line.words
+        found = self.extension.begin_session().rerun(
+            *names, failed="failed" in line.options, all="all" in line.options
+        )
         print(f"{counted(len(found), 'step')} to run again")
 
-    def _workers(self, text: str) -> None:
-        if not text.strip():
-            print(counted(self.extension.begin_session().status()["workers"], "worker"))
-            return
-        if not text.strip().isascii() or not text.strip().isdigit() or int(text) < 1:
-            raise UsageError(
-                "SNB-109", f"'{text.strip()}' is no number of workers.", "", "give a whole number from 1"
-            )
-        self.extension.begin_session().set_workers(int(text))
+    def _workers(self, line: Line) -> None:
+        session = self.extension.begin_session()
+        for word in line.words:
+            if not word.isascii() or not word.isdigit() or int(word) < 1:
+                raise UsageError(
+                    "SNB-109", f"'{word}' is no number of workers.", "", "give a whole number from 1"
+                )
+            session.set_workers(int(word))
+        print(counted(session.status()["workers"], "worker"))
 
-    def _pause(self, text: str) -> None:
-        self.extension.begin_session().pause(text.strip() or None)
+    def _pause(self, line: Line) -> None:
+        self.extension.begin_session().pause(*line.words)
+        what = f"pool {line.words[0]}" if line.words else "all"
+        print(f"paused {what}: running steps finish, nothing new starts until '%stepup resume'")
 
-    def _resume(self, text: str) -> None:
-        self.extension.begin_session().resume(text.strip() or None)
+    def _resume(self, line: Line) -> None:
+        self.extension.begin_session().resume(*line.words)
 
-    def _clean(self, text: str) -> None:
-        is_dry = text.strip() == "--dry-run"
-        if not is_dry:
-            self._nothing_more("clean", text)
+    def _clean(self, line: Line) -> None:
+        is_dry = bool(line.options)
         found = self.extension.begin_session().clean(dry_run=is_dry)
         for path in found["removed"]:
             print(f"{'would remove' if is_dry else 'removed'} {ansi.one_line(path, 200)}")
         for row in found["kept"]:
-            print(f"kept {ansi.one_line(row['path'], 200)}: {row['why']}")
+            print(f"kept {ansi.one_line(row['path'], 200)}: {ansi.one_line(row['why'], 200)}")
         if not found["removed"] and not found["kept"]:
             print("no outdated outputs")
 
-    def _forget(self, text: str) -> None:
-        found = self.extension.begin_session().forget(*self._names("forget", text))
+    def _forget(self, line: Line) -> None:
+        found = self.extension.begin_session().forget(*line.words)
         print(f"forgot {counted(len(found), 'step')}")
 
-    def _notebook(self, text: str) -> None:
-        names = words(text, magic="%stepup notebook")
-        if len(names) > 1:
-            self._nothing_more("notebook", names[1])
-        found = self.extension.use_notebook(names[0]) if names else self.extension.place()
+    def _notebook(self, line: Line) -> None:
+        found = self.extension.use_notebook(line.words[0]) if line.words else self.extension.place()
         print(f"{found.notebook or 'no notebook'} ({found.how}); database {found.database}")
 
-    def _trust(self, text: str) -> None:
-        self._nothing_more("trust", text)
+    def _trust(self, line: Line) -> None:
         found = self.extension.begin_session().trust()
         print(f"the results of {counted(len(found), 'step')} are believed from now on")
 
-    def _doctor(self, text: str) -> None:
-        self._nothing_more("doctor", text)
-        print(show.table(("what", "found"), self.extension.doctor(), widest=400))
+    def _doctor(self, line: Line) -> None:
+        self._show([show.Table(("what", "found"), self.extension.doctor(), widest=400, code=())])
 
 
 @dataclass(frozen=True, slots=True)
@@ -415,44 +393,112 @@ class Verb:
 
     usage: str
     help: str
-    run: Callable[[StepUpMagics, str], Any]
+    run: Callable[[StepUpMagics, Line], Any]
+    options: tuple[Option, ...] = ()
+    words: str = ""
+    """What its words are: STEP, POOL, PATH, or N."""
+    least: int = 0
+    """Words that it needs, unless an option stands for them."""
+    most: int | None = 0
+    """Words that it takes; None: any number."""
+
+
+def _switch(flag: str, help: str) -> Option:
+    return Option((flag,), "", help)
 
 
 VERBS: dict[str, Verb] = {
     "status": Verb(
-        "status [--json]", "pools, and all steps with their state and reason", StepUpMagics._status
+        "status [--json]",
+        "pools, and all steps with their state and reason",
+        StepUpMagics._status,
+        (_switch("--json", "as data"),),
     ),
     "wait": Verb(
         "wait [STEP ...] [--timeout S] [--no-raise]",
         "wait until the steps are finished, or nothing can move any more",
         StepUpMagics._wait,
+        WAIT_OPTIONS,
+        words="STEP",
+        most=None,
     ),
-    "why": Verb("why STEP", "why it ran, runs or waits", StepUpMagics._why),
-    "log": Verb("log STEP", "all that its last job printed", StepUpMagics._log),
+    "why": Verb(
+        "why STEP ...", "why it ran, runs or waits", StepUpMagics._why, words="STEP", least=1, most=None
+    ),
+    "log": Verb(
+        "log STEP ...", "what its last job printed", StepUpMagics._log, words="STEP", least=1, most=None
+    ),
     "history": Verb("history", "the last jobs, of all sessions", StepUpMagics._history),
     "cancel": Verb(
-        "cancel STEP ...|--all", "stop steps, with all processes they started", StepUpMagics._cancel
+        "cancel STEP ...|--all",
+        "stop steps, with all processes they started",
+        StepUpMagics._cancel,
+        (_switch("--all", "all that are not finished"),),
+        words="STEP",
+        least=1,
+        most=None,
     ),
-    "rerun": Verb("rerun STEP ...|--failed|--all", "run steps again", StepUpMagics._rerun),
-    "pause": Verb("pause [POOL]", "start nothing new, in one pool or at all", StepUpMagics._pause),
-    "resume": Verb("resume [POOL]", "end a pause", StepUpMagics._resume),
-    "workers": Verb("workers [N]", "limit the steps running at once over all pools", StepUpMagics._workers),
+    "rerun": Verb(
+        "rerun STEP ...|--failed|--all",
+        "run steps again",
+        StepUpMagics._rerun,
+        (_switch("--failed", "all that failed or were cancelled"), _switch("--all", "all")),
+        words="STEP",
+        least=1,
+        most=None,
+    ),
+    "pause": Verb(
+        "pause [POOL]", "start nothing new, in one pool or at all", StepUpMagics._pause, words="POOL", most=1
+    ),
+    "resume": Verb("resume [POOL]", "end a pause", StepUpMagics._resume, words="POOL", most=1),
+    "workers": Verb(
+        "workers [N]",
+        "limit the steps running at once over all pools",
+        StepUpMagics._workers,
+        words="N",
+        most=1,
+    ),
     "run": Verb("run", "look at all files for changes, end a drain, and go on", StepUpMagics._run),
     "drain": Verb("drain", "let running steps finish, and start nothing new until run", StepUpMagics._drain),
-    "clean": Verb("clean [--dry-run]", "remove outputs of steps that are gone", StepUpMagics._clean),
-    "forget": Verb("forget STEP ...", "drop steps from graph and database", StepUpMagics._forget),
-    "notebook": Verb("notebook [PATH]", "which notebook this is, or say it", StepUpMagics._notebook),
+    "clean": Verb(
+        "clean [--dry-run]",
+        "remove outputs of steps that are gone",
+        StepUpMagics._clean,
+        (_switch("--dry-run", "only say what would be removed"),),
+    ),
+    "forget": Verb(
+        "forget STEP ...",
+        "drop steps from graph and database",
+        StepUpMagics._forget,
+        words="STEP",
+        least=1,
+        most=None,
+    ),
+    "notebook": Verb(
+        "notebook [PATH]", "which notebook this is, or say it", StepUpMagics._notebook, words="PATH", most=1
+    ),
     "trust": Verb("trust", "believe results that were recorded elsewhere", StepUpMagics._trust),
     "doctor": Verb("doctor", "what stepup_nb found out about this machine and kernel", StepUpMagics._doctor),
 }
 
-VERBS_HELP = "\n".join(f"  %stepup {verb.usage:<44} {verb.help}" for verb in VERBS.values())
-
 StepUpMagics.stepup.__doc__ = f"""See and steer the steps of this notebook.
 
-{VERBS_HELP}
+{_aligned([(f"%stepup {verb.usage}", verb.help) for verb in VERBS.values()], 34)}
 
     STEP is a step's name, or a unique part of it.
+
+    For instance, to see what is there, and to run a step again with all that depends on it::
+
+      %stepup status
+      %stepup rerun cut
     """
 
-__all__ = ["StepUpMagics", "WaitLine", "cell_magic"]
+__all__ = [
+    "CELL_OPTIONS",
+    "MAGIC_OPTIONS",
+    "POOL_OPTIONS",
+    "VERBS",
+    "WAIT_OPTIONS",
+    "StepUpMagics",
+    "WaitLine",
+]

@@ -1,8 +1,9 @@
 """One thread between the director's events and the outputs of cells: events in, coalesced updates out.
 
-The only writer of updates. Their first display is the executing cell's own, so that the front end knows where they
-belong; after that this thread sends at most `MOST` updates a second over all outputs, and to each output
-at most one every `EACH` seconds, the last one always.
+The only writer of updates. The first display of an output is the executing cell's own, so that the front end
+knows where it belongs; after that this thread sends at most `MOST` updates a second over all outputs, and to
+each output at most one every `EACH` seconds, the last one always. Only `Publisher.flush`, at the end of a
+wait or of a cell, does not stand in that line.
 """
 
 from __future__ import annotations
@@ -11,12 +12,13 @@ import contextlib
 import contextvars
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Protocol
 
 from stepup_nb.client.connection import Connection, DirectorGone
-from stepup_nb.client.session import Session
 from stepup_nb.core.errors import StepUpError
+from stepup_nb.core.model import FINISHED
 
 EACH = 0.5
 """Least seconds between two updates of one output."""
@@ -28,26 +30,36 @@ Row = dict[str, Any]
 
 
 class Live:
-    """An output that follows the director: what it is about, and how it is drawn.
+    """An output that follows the director: what it is about, and how it is drawn."""
 
-    Parameters
-    ----------
-    display_id
-        Of the output that the executing cell displayed.
-    draw
-        Makes the output from the rows of its steps and the last event; runs in the publisher's thread.
-    """
-
-    def __init__(self, display_id: str, draw: Callable[[list[Row], Row], Bundle]) -> None:
+    def __init__(self, display_id: str) -> None:
         self.display_id = display_id
-        self.draw = draw
         self.steps: dict[str, Row] = {}
-        """Rows by name of the step, in order of declaration."""
-        self.is_dirty = False
-        self.last_sent = 0.0
-        self.last_bundle: Bundle = {}
+        """Rows by name of the step, in order of declaration; one that is not known yet has its name alone."""
         self.follows_all = False
         """It is about every step, so that any event is news."""
+        self.last_bundle: Bundle = {}
+        self.last_sent = time.monotonic()
+        self.is_dirty = False
+        self.is_urgent = False
+        """Somebody waits for its next update."""
+        self.is_busy = False
+        """It is being drawn and sent."""
+
+    def draw(self, rows: list[Row], event: Row) -> Bundle:
+        """Return the output for the rows of its steps and the last event; the publisher's thread calls it."""
+        raise NotImplementedError
+
+    def pulse(self, rows: Iterable[Row]) -> float | None:
+        """Return in how many seconds it looks different although nothing happened, or None for never."""
+        return None
+
+
+class Follows(Protocol):
+    """What the publisher needs of a session."""
+
+    def connect(self) -> Connection:
+        """Return a new connection to the director."""
 
 
 class Publisher:
@@ -61,21 +73,26 @@ class Publisher:
         Replaces the output of a display id by a bundle.
     """
 
-    def __init__(self, session: Session, send: Callable[[str, Bundle], None]) -> None:
+    def __init__(self, session: Follows, send: Callable[[str, Bundle], None]) -> None:
+        self.last_event: Row = {}
+        """Counts, pools and workers as the director told them last; ``lost`` when it is gone."""
+        self.troubles: list[str] = []
+        """Tracebacks of ours; an output that could not be drawn stays as it is."""
         self._session = session
         self._send = send
         self._lock = threading.Lock()
+        self._wake = threading.Condition(self._lock)
+        self._changed = threading.Condition(self._lock)
         self._lives: dict[str, Live] = {}
         self._about: dict[str, set[str]] = {}
         """Display ids by name of a step."""
-        self._last_event: Row = {}
         self._sent_at: list[float] = []
-        self._wake = threading.Condition(self._lock)
-        self._flushes: list[threading.Event] = []
         self._is_closed = False
-        self._reader: threading.Thread | None = None
-        self._writer: threading.Thread | None = None
-        self._connection: Connection | None = None
+        self._directors = 0
+        """How many directors this session has had, as far as we were told."""
+        self._threads: list[threading.Thread] = []
+        self._events: Connection | None = None
+        self._asking: Connection | None = None
 
     # --- what the kernel's main thread calls -----------------------------------------------------
 
@@ -83,90 +100,150 @@ class Publisher:
         """Keep an output up to date from now on."""
         with self._lock:
             self._lives[live.display_id] = live
-            for name in live.steps:
-                self._about.setdefault(name, set()).add(live.display_id)
-        self._start()
+            self._learn(live, ())
+            if not self._threads and not self._is_closed:
+                self._threads = [
+                    threading.Thread(target=self._read, name="stepup-events", daemon=True),
+                    threading.Thread(target=self._write, name="stepup-publisher", daemon=True),
+                ]
+                for thread in self._threads:
+                    thread.start()
+            self._wake.notify_all()
 
-    def add_steps(self, live: Live, rows: Iterable[Row]) -> None:
+    def add_steps(self, live: Live, names: Iterable[str]) -> None:
         """Let an output be about more steps."""
         with self._lock:
-            for row in rows:
-                live.steps[row["name"]] = row
-                self._about.setdefault(row["name"], set()).add(live.display_id)
+            self._learn(live, names)
             live.is_dirty = True
             self._wake.notify_all()
+
+    def _learn(self, live: Live, names: Iterable[str]) -> None:
+        for name in names:
+            live.steps.setdefault(name, {"name": name})
+        if live.display_id in self._lives:
+            for name in live.steps:
+                self._about.setdefault(name, set()).add(live.display_id)
 
     def drop(self, live: Live) -> None:
         """Leave an output as it is from now on."""
         with self._lock:
             self._lives.pop(live.display_id, None)
             for name in live.steps:
-                self._about.get(name, set()).discard(live.display_id)
+                about = self._about.get(name, set())
+                about.discard(live.display_id)
+                if not about:
+                    self._about.pop(name, None)
 
-    def flush(self, timeout: float = 2.0) -> None:
-        """Bring all outputs up to date now, and return when the updates are out."""
+    def touch(self, live: Live) -> None:
+        """Take note that an output is to be drawn anew."""
         with self._lock:
-            names = [name for name, ids in self._about.items() if ids]
-        if not names:
-            return
-        with contextlib.suppress(StepUpError, DirectorGone):
-            rows = self._session.known_rows(names)
-            done = threading.Event()
-            with self._lock:
-                self._take_rows(rows)
-                self._flushes.append(done)
-                self._wake.notify_all()
-            if self._writer is not None:
-                done.wait(timeout)
+            live.is_dirty = True
+            self._wake.notify_all()
+
+    def flush(self, lives: Iterable[Live] | None = None, timeout: float = 2.0) -> None:
+        """Bring outputs up to date now, and return when the updates are out."""
+        with self._lock:
+            chosen = list(self._lives.values() if lives is None else lives)
+            names = [name for live in chosen for name, row in live.steps.items() if not _is_final(row)]
+            self._changed.wait_for(
+                lambda: self._asking is not None or "lost" in self.last_event or self._is_idle(), timeout
+            )
+        rows = self._ask_rows(dict.fromkeys(names))
+        with self._lock:
+            self._take_rows(rows)
+            for live in chosen:
+                live.is_urgent = live.is_dirty and live.display_id in self._lives
+            self._wake.notify_all()
+            self._changed.wait_for(
+                lambda: self._is_idle() or not any(live.is_urgent or live.is_busy for live in chosen), timeout
+            )
+
+    def _is_idle(self) -> bool:
+        return self._is_closed or not self._threads
+
+    def reconnect(self) -> None:
+        """Follow the director that has been started just now in place of one that was lost."""
+        with self._lock:
+            self._directors += 1
+            self._wake.notify_all()
 
     def close(self) -> None:
-        """End the thread; outputs stay as they are."""
+        """End the threads; outputs stay as they are."""
         with self._lock:
             self._is_closed = True
             self._wake.notify_all()
-            connection = self._connection
-        if connection is not None:
+            connections = [each for each in (self._events, self._asking) if each is not None]
+        for connection in connections:
             connection.close()
-        for thread in (self._reader, self._writer):
-            if thread is not None and thread is not threading.current_thread():
+        for thread in self._threads:
+            if thread is not threading.current_thread():
                 thread.join(2.0)
 
-    # --- the threads -----------------------------------------------------------------------------
-
-    def _start(self) -> None:
-        if self._reader is None or not self._reader.is_alive():
-            self._reader = threading.Thread(target=self._read, name="stepup-events", daemon=True)
-            self._reader.start()
-        if self._writer is None or not self._writer.is_alive():
-            self._writer = threading.Thread(target=self._write, name="stepup-publisher", daemon=True)
-            self._writer.start()
+    # --- the thread that takes events ------------------------------------------------------------
 
     def _read(self) -> None:
-        try:
-            connection = self._session.connect()
-        except (StepUpError, DirectorGone):
-            return
         with self._lock:
-            self._connection = connection
-            if self._is_closed:
-                connection.close()
-                return
-        with contextlib.suppress(StepUpError, DirectorGone):
-            answer = connection.request("subscribe", snapshot=True)
+            directors = self._directors
+        while True:
+            with contextlib.suppress(StepUpError, DirectorGone):
+                self._follow_director()
             with self._lock:
-                self._last_event = answer
-                self._take_rows(answer["steps"])
-            for event in connection.events():
-                if event.get("event") == "changes":
-                    with self._lock:
-                        self._take(event)
+                if self._is_closed:
+                    return
+                self.last_event = {**self.last_event, "lost": True}
+                self._events = self._asking = None
+                self._mark(lambda live: True)
+                self._changed.notify_all()
+                self._wake.wait_for(lambda: self._is_closed or self._directors != directors)  # noqa: B023
+                directors = self._directors
+
+    def _follow_director(self) -> None:
+        events, asking = self._session.connect(), self._session.connect()
+        with self._lock:
+            self._events, self._asking = events, asking
+            if self._is_closed:
+                events.close()
+                asking.close()
+                return
+            self._changed.notify_all()
+        events.request("subscribe", snapshot=False)
+        number = 0
+        self._look_at_all()
+        for event in events.events():
+            if event.get("event") != "changes":
+                continue
+            with self._lock:
+                self._take(event)
+            if event["seq"] != number + 1:
+                self._look_at_all()  # some were not sent, since we were slow
+            number = event["seq"]
+
+    def _look_at_all(self) -> None:
+        with self._lock:
+            self.last_event = {key: value for key, value in self.last_event.items() if key != "lost"}
+            names = list(self._about)
+        rows = self._ask_rows(names)
+        with self._lock:
+            self._take_rows(rows)
+            self._wake.notify_all()
+
+    def _ask_rows(self, names: Iterable[str]) -> list[Row]:
+        """Ask for rows; a director that is gone knows none."""
+        asked, asking = list(names), self._asking
+        if not asked or asking is None:
+            return []
+        try:
+            rows: list[Row] = asking.request("rows", steps=asked, known=True)["rows"]
+        except (StepUpError, DirectorGone):
+            return []
+        known = {row["name"] for row in rows}
+        return rows + [_forgotten(name) for name in asked if name not in known]
 
     def _take(self, event: Row) -> None:
-        self._last_event = event
+        self.last_event = event
         self._take_rows(event["steps"])
-        for live in self._lives.values():
-            live.is_dirty = live.is_dirty or live.follows_all
-        self._wake.notify_all()
+        self._take_rows([_forgotten(name) for name in event["gone"]])
+        self._mark(lambda live: live.follows_all)
 
     def _take_rows(self, rows: Iterable[Row]) -> None:
         for row in rows:
@@ -176,41 +253,77 @@ class Publisher:
                     live.steps[row["name"]] = row
                     live.is_dirty = True
 
+    def _mark(self, is_meant: Callable[[Live], bool]) -> None:
+        for live in self._lives.values():
+            live.is_dirty = live.is_dirty or is_meant(live)
+        self._wake.notify_all()
+
+    # --- the thread that sends updates -----------------------------------------------------------
+
     def _write(self) -> None:
         with self._lock:
             while not self._is_closed:
                 now = time.monotonic()
-                is_urgent = bool(self._flushes)
-                due = [live for live in self._lives.values() if live.is_dirty]
-                ready = [live for live in due if is_urgent or live.last_sent + EACH <= now]
                 self._sent_at = [moment for moment in self._sent_at if moment > now - 1.0]
-                if not is_urgent:
-                    ready = ready[: max(0, MOST - len(self._sent_at))]
-                if ready:
-                    for live in ready:
-                        self._send_one(live, now)
-                    continue
-                for done in self._flushes:
-                    done.set()
-                self._flushes.clear()
-                pause = None
-                if due:
-                    pause = max(0.02, min(live.last_sent + EACH for live in due) - now)
-                    if len(self._sent_at) >= MOST:
-                        pause = max(pause, self._sent_at[0] + 1.0 - now)
-                self._wake.wait(pause)
+                times = {live: self._time_of(live) for live in self._lives.values()}
+                due = [(when, live) for live, when in times.items() if when is not None]
+                # The one that has waited longest is the first.
+                when, live = min(due, key=lambda pair: pair[0], default=(None, None))
+                if live is None or when is None:
+                    self._wake.wait()
+                elif when > now:
+                    self._wake.wait(when - now)
+                else:
+                    self._send_one(live, now)
+
+    def _time_of(self, live: Live) -> float | None:
+        """Return when an output may or is to be sent again, or None while it is up to date."""
+        if live.is_urgent:
+            return 0.0
+        room = 0.0 if len(self._sent_at) < MOST else self._sent_at[-MOST] + 1.0
+        if live.is_dirty:
+            return max(live.last_sent + EACH, room)
+        seconds = live.pulse(live.steps.values())
+        return None if seconds is None else max(live.last_sent + max(seconds, EACH), room)
 
     def _send_one(self, live: Live, now: float) -> None:
-        live.is_dirty = False
+        live.is_dirty = live.is_urgent = False
+        live.is_busy = True
         live.last_sent = now
-        rows, event = list(live.steps.values()), self._last_event
+        unknown = [name for name, row in live.steps.items() if "state" not in row]
+        if unknown:
+            self._lock.release()
+            try:
+                rows = self._ask_rows(unknown)
+            finally:
+                self._lock.acquire()
+            self._take_rows(rows)
+            live.is_dirty = False
+        rows, event = [row for row in live.steps.values() if "state" in row], self.last_event
         self._lock.release()
+        is_new = False
         try:
             bundle = live.draw(rows, event)
-            if bundle != live.last_bundle:
+            is_new = bundle != live.last_bundle
+            if is_new:
                 live.last_bundle = bundle
-                self._sent_at.append(now)
-                # An empty context: the update belongs to no finished cell, which clients without a browser drop.
+                # An empty context: clients without a browser drop what belongs to a finished cell.
                 contextvars.Context().run(self._send, live.display_id, bundle)
+        except Exception:
+            self.troubles.append(traceback.format_exc())
+            self.drop(live)
         finally:
             self._lock.acquire()
+            live.is_busy = False
+            if is_new:
+                self._sent_at.append(now)
+            self._changed.notify_all()
+
+
+def _is_final(row: Row) -> bool:
+    """Tell whether a row stays as it is until somebody runs its step again, which events tell in time."""
+    return row.get("state") in FINISHED
+
+
+def _forgotten(name: str) -> Row:
+    return {"name": name, "label": name, "state": "DELETED", "reason": "forgotten"}

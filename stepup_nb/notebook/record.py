@@ -7,6 +7,7 @@ reads well all the same.
 """
 
 import math
+import re
 import textwrap
 import time
 from collections import Counter
@@ -255,17 +256,17 @@ def _counted(rows: Iterable[Row]) -> str:
     return ", ".join(f"{number} {_look(word).noun}" for word, number in _counts(rows))
 
 
-def _step(row: Row, now: float) -> _Step:
+def _step(row: Row, now: float, *, is_folded: bool = False) -> _Step:
     word = _word(row)
     return _Step(
-        word=word if word in _LOOKS else "".join(filter(str.isalpha, word))[:9] or "UNKNOWN",
+        word=word if word in _LOOKS else re.sub("[^A-Za-z]", "", word)[:9] or "UNKNOWN",
         look=_look(word),
         label=ansi.one_line(
             str(row.get("label") or row.get("name") or row.get("command") or "step").strip(), LABEL
         ),
         meta=_meta(row, word, now),
         why=_why(row, word, now),
-        output=_output(row, word),
+        output=[] if is_folded else _output(row, word),
         log=str(row.get("log") or ""),
     )
 
@@ -431,7 +432,7 @@ _ELSEWHERE = "%stepup status lists them all"
 # --- html ---------------------------------------------------------------------------------------------
 
 # Where it matters, the properties are those that JupyterLab keeps in a notebook it does not trust: no `gap`,
-# no `var()`. What it drops, like the mixed colours, only embellishes.
+# no `var()`. What it drops only embellishes.
 _BOX = (
     "font-family:var(--jp-ui-font-family,system-ui,-apple-system,'Segoe UI',sans-serif);font-size:13px;"
     "line-height:1.5;max-width:62em;margin:0;padding:0"
@@ -442,15 +443,17 @@ _SMALL = "font-size:12px"
 _ROW = f"display:flex;flex-wrap:wrap;align-items:baseline;border-top:{_LINE};padding:3px 0"
 _WORD = "min-width:8.6em;margin-right:8px;font-size:11px;font-weight:600;letter-spacing:0.04em"
 _GLYPH = "display:inline-block;width:1.3em;font-size:13px;line-height:1;font-weight:normal"
+# nbconvert's page gives `pre` the font of the text.
+_MONO = "font-family:var(--jp-code-font-family,Menlo,Consolas,'DejaVu Sans Mono',monospace)"
 _WRAP = "white-space:pre-wrap;overflow-wrap:anywhere"
-_LABEL = f"flex:1 1 16em;overflow:hidden;{_WRAP};background:none;padding:0;font-size:13px"
+_LABEL = f"flex:1 1 16em;overflow:hidden;{_WRAP};background:none;padding:0;{_MONO};font-size:13px"
 _META = f"margin-left:auto;{_FAINT};{_SMALL};font-variant-numeric:tabular-nums"
 # Under the label in a wide cell, under the word in a narrow one.
 _BELOW = "padding:0 0 3px 17px;padding-left:clamp(17px,90% - 330px,103px)"
 _STREAM = f"font-size:10px;letter-spacing:0.04em;line-height:1.2;margin-top:3px;{_FAINT}"
 _PRE = (
     f"margin:2px 0 4px;padding:0 0 0 9px;border:0;background:none;overflow:hidden;{_SMALL};line-height:1.45;"
-    f"{_WRAP};border-left:"
+    f"{_MONO};{_WRAP};border-left:"
 )
 _RULES = {"stdout": "2px solid #8886", "stderr": "4px double #e5484d"}
 
@@ -522,7 +525,7 @@ def _html_below(step: _Step, detail: _Detail) -> str:
 
 def _html_folded(folded: list[Row], now: float, detail: _Detail) -> str:
     title = f"{counted(len(folded), 'more step')}: {_counted(folded)}"
-    steps = [_step(row, now) for row in folded[: detail.folded]]
+    steps = [_step(row, now, is_folded=True) for row in folded[: detail.folded]]
     lines = "\n".join(
         _html_line(step, label, detail) for step, label in zip(steps, _column(steps, 60), strict=True)
     )

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextlib
+import inspect
 import re
 import signal
 import sys
@@ -36,6 +37,9 @@ _INTERRUPTED = "wait interrupted; steps keep running"
 
 _SERVICE_INTERVAL = 0.02
 """Seconds between two looks at what the front end sent, in a nested wait."""
+
+_AGAIN = 0.005
+"""Seconds after which an interrupt is tried again that came between two statements of a cell."""
 
 _HOOK = "_stepup_wait"
 """The attribute of the shell that holds the hook."""
@@ -82,8 +86,6 @@ async def wait_async(
                 await asyncio.wait({ended}, timeout=heartbeat)
                 if tick is not None and not done.done():
                     tick()
-        except KeyboardInterrupt:
-            raise KeyboardInterrupt(_INTERRUPTED) from None
         except asyncio.CancelledError:
             if not is_interrupted():
                 raise
@@ -129,28 +131,36 @@ def wait_nested(
     nest_asyncio.apply(loop)
     woken = loop.create_future()
     done.add_done_callback(lambda _: _complete(woken, loop))
+    serving = kernel.dispatch_shell.__func__.__code__
     is_interrupted = False
 
     def interrupt(signum: int, frame: FrameType | None) -> None:
-        # Not raised here: it would break off whatever task of the loop happens to run.
         nonlocal is_interrupted
         is_interrupted = True
+        # A callback of the user is broken off, but not whatever task of the loop happens to run.
+        if _is_within(frame, serving):
+            raise KeyboardInterrupt
         _complete(woken, loop)
 
     held: list[_Queued] = []
     previous = signal.signal(signal.SIGINT, interrupt)
+    # The kernel has a handler of its own while it serves, by which the interrupt would end the callback only.
+    kernel.pre_handler_hook = kernel.post_handler_hook = lambda: None
     try:
         next_tick = time.monotonic() + heartbeat
         while not done.done():
             if is_interrupted:
-                raise KeyboardInterrupt(_INTERRUPTED)
+                raise KeyboardInterrupt
             _serve(kernel, loop, held)
             loop.run_until_complete(asyncio.wait({woken}, timeout=_SERVICE_INTERVAL))
             if tick is not None and time.monotonic() >= next_tick and not done.done():
                 tick()
                 next_tick = time.monotonic() + heartbeat
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(_INTERRUPTED) from None
     finally:
         signal.signal(signal.SIGINT, previous)
+        del kernel.pre_handler_hook, kernel.post_handler_hook
         # What came last goes behind what was held back.
         held += [kernel.msg_queue.get_nowait() for _ in range(kernel.msg_queue.qsize())]
         for queued in held:
@@ -185,15 +195,11 @@ def _serve(kernel: Any, loop: asyncio.AbstractEventLoop, held: list[_Queued]) ->
         if dispatch != kernel.dispatch_shell or _message_type(kernel, arguments) in (None, "execute_request"):
             held.append(queued)
             continue
-        # All output goes to the sender of the message handled last, and interrupts to the handler it found.
-        sys.stdout.flush()
-        sys.stderr.flush()
         identity, parent = kernel._parent_ident["shell"], kernel.get_parent("shell")
-        handler = kernel.saved_sigint_handler
         try:
             loop.run_until_complete(dispatch(*arguments))
         finally:
-            kernel.saved_sigint_handler = handler
+            # What the cell displays would go to the sender of that message otherwise.
             kernel.set_parent(identity, parent, channel="shell")
 
 
@@ -209,20 +215,39 @@ def _message_type(kernel: Any, arguments: tuple[Any, ...]) -> str | None:
 # Interrupts while a cell awaits.
 
 
-def _cell_code() -> CodeType | None:
-    """Give the code of IPython that runs a cell, and shows in the cell whatever is raised there."""
-    interactiveshell = sys.modules.get("IPython.core.interactiveshell")
-    return None if interactiveshell is None else interactiveshell.InteractiveShell.run_code.__code__
-
-
-def _is_in_cell(frame: FrameType | None) -> bool:
-    """Say whether this is code of a cell itself, and not of a task or a callback."""
-    code = _cell_code()
+def _is_within(frame: FrameType | None, code: CodeType) -> bool:
+    """Say whether this frame is one of that code, or was called from there."""
     while frame is not None:
         if frame.f_code is code:
             return True
         frame = frame.f_back
     return False
+
+
+def _place(frame: FrameType | None) -> Literal["plain code", "between statements", "elsewhere"]:
+    """Say what of a cell is interrupted.
+
+    Only in plain code may a signal handler raise: what is raised in a coroutine as it starts or goes on can
+    miss its `except` (seen in Python 3.13), and a `KeyboardInterrupt` that no cell shows ends the kernel.
+    """
+    shell = sys.modules["IPython.core.interactiveshell"].InteractiveShell
+    called = None
+    while frame is not None and not frame.f_code.co_flags & inspect.CO_COROUTINE:
+        called, frame = frame, frame.f_back
+    code = None if frame is None else frame.f_code
+    if code is shell.run_code.__code__ and called is not None:
+        return "plain code"
+    if code in (shell.run_code.__code__, shell.run_ast_nodes.__code__):
+        return "between statements"
+    return "elsewhere"
+
+
+def _is_in_cell() -> bool:
+    """Say whether the caller was called by a cell itself, and not by a task or a callback."""
+    interactiveshell = sys.modules.get("IPython.core.interactiveshell")
+    if interactiveshell is None:
+        return False
+    return _is_within(sys._getframe(), interactiveshell.InteractiveShell.run_ast_nodes.__code__)
 
 
 @contextlib.contextmanager
@@ -236,7 +261,7 @@ def _noting_interrupts(loop: asyncio.AbstractEventLoop) -> Iterator[Callable[[],
     if (
         not callable(previous)
         or threading.current_thread() is not threading.main_thread()
-        or not _is_in_cell(sys._getframe())
+        or not _is_in_cell()
     ):
         yield lambda: False
         return
@@ -331,10 +356,17 @@ class WaitTransformer:
         loop = asyncio.get_running_loop()
 
         def interrupt(signum: int, frame: FrameType | None) -> None:
-            if _is_in_cell(frame):
+            place = _place(frame)
+            if place == "plain code":
                 raise KeyboardInterrupt
             previous(signum, frame)
             loop.call_soon_threadsafe(lambda: None)
+            if place == "between statements":
+                threading.Timer(_AGAIN, again).start()
+
+        def again() -> None:
+            if signal.getsignal(signal.SIGINT) is interrupt:
+                signal.raise_signal(signal.SIGINT)
 
         signal.signal(signal.SIGINT, interrupt)
 

@@ -5,7 +5,6 @@ The director is a small one of the test's own: it stands where `stepup_nb.direct
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import textwrap
@@ -40,7 +39,7 @@ HOST = """
     def main(arguments):
         reactor = Reactor()
         executor = LocalExecutor(
-            reactor, lambda end: None, logs=LogFolder(arguments["folder"] + "/logs"), marker=run_marker("test")
+            reactor, lambda end: None, logs=LogFolder(arguments["folder"] + "/logs"), marker=run_marker(arguments["database"])
         )
 
         def die():
@@ -68,7 +67,10 @@ class House:
             real = PACKAGE.parent / package
             (folder / package / "__init__.py").write_text(f"__path__.append({str(real)!r})\n")
         (folder / "stepup_nb/director/host.py").write_text(textwrap.dedent(host))
-        given = {"path": [str(folder)], "arguments": {"folder": str(folder), "commands": list(commands)}}
+        # Its own, for a sweep by another run of these tests is none of ours.
+        self.database = f"test-{os.urandom(4).hex()}"
+        arguments = {"folder": str(folder), "commands": list(commands), "database": self.database}
+        given = {"path": [str(folder)], "arguments": arguments}
         self.kernel = subprocess.Popen(
             [sys.executable, "-c", textwrap.dedent(KERNEL), sys.executable, guard.__file__, json.dumps(given)]
             + [str(folder / "guard")],
@@ -92,11 +94,10 @@ class House:
         (self.folder / "end").touch()
 
     def close(self) -> None:
-        """Kill what a failed test may have left."""
+        """End the kernel, and with it, if all is well, the rest."""
         self.kernel.kill()
         self.kernel.wait()
-        if is_alive(self.guard):
-            os.kill(self.guard, signal.SIGKILL)
+        until(lambda: not is_alive(self.guard))
 
     def _read(self, name: str) -> list[str]:
         try:

@@ -43,6 +43,22 @@ def alive(word: str) -> list[int]:
     return found
 
 
+class Gate:
+    """What a command waits for with ``read x < gate``."""
+
+    def __init__(self, folder: Path) -> None:
+        os.mkfifo(folder / "gate")
+        self._fd = os.open(folder / "gate", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+
+    def open(self) -> None:
+        """Let one reader go on."""
+        os.write(self._fd, b"go\n")
+
+    def close(self) -> None:
+        """Give it back."""
+        os.close(self._fd)
+
+
 class World:
     """An executor with its loop, as a director has it; ended jobs by number."""
 

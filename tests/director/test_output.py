@@ -6,7 +6,7 @@ import stat
 import sys
 
 import pytest
-from director.helpers_processes import World
+from director.helpers_processes import Gate, World
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -23,8 +23,10 @@ def world(tmp_path):
 
 
 @pytest.fixture
-def buffer():
-    return memoryview(bytearray(CHUNK))
+def gate(tmp_path):
+    gate = Gate(tmp_path)
+    yield gate
+    gate.close()
 
 
 class Writer:
@@ -103,28 +105,24 @@ def test_a_silent_job_makes_no_file_and_no_folder(world):
     assert world.executor.order(job) == []
 
 
-def test_output_is_told_of_while_the_job_runs(world):
+def test_output_is_told_of_while_the_job_runs(world, gate):
     job = world.start("echo one; read x < gate; echo two >&2")
-    os.mkfifo(world.folder / "gate")
     world.until(lambda: world.outputs)
     assert world.executor.tail(job) == ("one\n", "")
     assert world.out(job) == b"one\n"
     assert not world.ended
-    (world.folder / "gate").write_text("go\n")
+    gate.open()
     world.wait(job)
     assert world.executor.tail(job) == ("one\n", "two\n")
     assert set(world.outputs) == {job}
 
 
-def test_the_streams_order_is_kept_also_when_the_job_has_ended(world):
+def test_the_streams_order_is_kept_also_when_the_job_has_ended(world, gate):
     job = world.start("echo 1; read x < gate; echo 22 >&2; read x < gate; echo 333; echo 4444")
-    os.mkfifo(world.folder / "gate")
-    gate = os.open(world.folder / "gate", os.O_RDWR)
     for pieces in (1, 2):
         world.until(lambda pieces=pieces: len(world.executor.order(job)) == pieces)
-        os.write(gate, b"go\n")
+        gate.open()
     world.wait(job)
-    os.close(gate)
     assert world.executor.order(job) == [("stdout", 2), ("stderr", 3), ("stdout", 9)]
 
 
@@ -172,14 +170,13 @@ def test_a_folder_that_cannot_be_made_does_not_fail_the_job(world):
     assert world.executor.tail(ended.job) == ("hi\n", "ho\n")
 
 
-def test_a_folder_that_was_removed_is_made_again_for_the_next_job(world):
+def test_a_folder_that_was_removed_is_made_again_for_the_next_job(world, gate):
     job = world.start("echo one; read x < gate; echo two")
-    os.mkfifo(world.folder / "gate")
     world.until(lambda: world.outputs)
     for path in (world.folder / "logs").iterdir():
         path.unlink()
     (world.folder / "logs").rmdir()
-    (world.folder / "gate").write_text("go\n")
+    gate.open()
     assert world.wait(job).notes == ("output not stored: its log was deleted",)
     later = world.run("echo later")
     assert later.notes == ()

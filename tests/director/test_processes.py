@@ -2,7 +2,9 @@
 
 import ctypes
 import os
+import random
 import resource
+import shlex
 import signal
 import subprocess
 import sys
@@ -12,7 +14,7 @@ import time
 from pathlib import Path
 
 import pytest
-from director.helpers_processes import World, alive, until
+from director.helpers_processes import Gate, World, alive, until
 
 from stepup_nb.director import local, processes
 from stepup_nb.director.executor import CannotStart
@@ -35,22 +37,11 @@ def nap(request):
     return f"600.{os.getpid()}{abs(hash(request.node.name)) % 10**6:06}"
 
 
-class Gate:
-    """What a command waits for with ``read x < gate``."""
-
-    def __init__(self, folder: Path) -> None:
-        os.mkfifo(folder / "gate")
-        self.fd = os.open(folder / "gate", os.O_RDWR | os.O_NONBLOCK)
-
-    def open(self) -> None:
-        os.write(self.fd, b"go\n")
-
-
 @pytest.fixture
 def gate(tmp_path):
     gate = Gate(tmp_path)
     yield gate
-    os.close(gate.fd)
+    gate.close()
 
 
 def python(code: str) -> tuple[str, str, str]:
@@ -206,7 +197,7 @@ def test_a_job_killed_while_memory_ran_out_says_so(world, tmp_path, monkeypatch)
         (["/no/such/tool"], "there is no command '/no/such/tool'; check its spelling and the PATH"),
         (["no-such-tool"], "there is no command 'no-such-tool'; check its spelling and the PATH"),
         (["./plain"], "'./plain' may not be executed: permission denied; try chmod +x"),
-        (["./orphaned"], "the interpreter that the first line of './orphaned' names is not there"),
+        (["./orphaned"], "the interpreter that './orphaned' names is not there"),
         (["./headless"], "'./headless' is neither a program nor a script with a first line like #!/bin/sh"),
         (["./plain/tool"], "there is no command './plain/tool': a part of its path is not a directory"),
         (["/bin/echo", "x" * 3_000_000], "its command line or its environment is too long; pass long lists"),
@@ -355,6 +346,30 @@ def test_what_ends_by_itself_right_after_the_command_is_no_leftover(world):
     assert world.out(ended.job) == b"hi\nend\n"
 
 
+def test_what_is_left_behind_at_work_may_finish_it(world):
+    # As a compressor does that a script feeds: `make > >(pigz > log.gz)`. Its first thread only waits.
+    code = """
+        import threading, time
+        def work():
+            end = time.monotonic() + 0.5
+            while time.monotonic() < end:
+                pass
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+        print("complete")
+    """
+    (world.folder / "work.py").write_text(textwrap.dedent(code))
+    ended = world.run(f"{sys.executable} work.py & echo")
+    assert ended.leftovers == ()
+    assert world.out(ended.job) == b"\ncomplete\n"
+
+
+def test_what_is_left_behind_at_work_without_end_is_killed_after_all(world, monkeypatch):
+    monkeypatch.setattr(local, "_BUSY", 0.4)
+    assert world.run("while :; do :; done & echo").leftovers == ("sh",)
+
+
 def test_the_leftovers_of_one_job_are_not_taken_for_those_of_another(world, gate, nap):
     other = world.start(f"setsid sleep {nap} & read x < gate")
     world.until(lambda: alive(nap))
@@ -392,6 +407,14 @@ def test_what_cannot_be_attributed_dies_with_the_last_job_it_may_belong_to(world
     world.wait(later)
 
 
+def test_where_the_mark_cannot_be_set_the_environment_tells_jobs_apart(world, gate, nap, monkeypatch):
+    monkeypatch.setattr(world.executor._spawner, "_mark", lambda soft: None)
+    longer = world.start("read x < gate")
+    assert world.run(f"setsid setsid sleep {nap} & true").leftovers == ("sleep",)
+    gate.open()
+    assert world.wait(longer).leftovers == ()
+
+
 def test_orphans_that_end_by_themselves_do_not_stay_as_zombies(world, gate):
     job = world.start("i=0; while [ $i -lt 20 ]; do (true &); i=$((i+1)); done; echo; read x < gate")
     world.until(lambda: world.outputs and len(processes.children(os.getpid())) == 1)
@@ -419,10 +442,11 @@ def test_in_a_thread_of_another_program_its_own_children_are_left_alone(tmp_path
     thread.start()
     while thread.is_alive():
         assert Path.cwd() == cwd
-    assert ended[0].leftovers == ("sleep",)
-    assert stranger.poll() is None
+    was_alive = stranger.poll() is None
     stranger.kill()
     stranger.wait()
+    assert was_alive
+    assert ended[0].leftovers == ("sleep",)
 
 
 # --- stopping ------------------------------------------------------------------------------------
@@ -598,6 +622,67 @@ def test_a_traced_job_is_reported_with_its_own_end(world, gate, nap):
         assert not world.ended
     tracer.communicate()
     assert world.wait(job).returncode == 9
+
+
+def plant(random, depth, nap):
+    """Return a shell command that starts a tree of processes of any shape."""
+    kinds = ["nap", "nap", "quick", "noisy", "group", "session", "naked", "daemon", "deaf", "stopped"]
+    kind = random.choice(kinds if depth else kinds[:4])
+    if kind == "nap":
+        return f"sleep {nap}"
+    if kind == "quick":
+        return f"sleep 0.0{random.randrange(9)}"
+    if kind == "noisy":
+        return "head -c 30000 /dev/zero"
+    branches = [
+        plant(random, depth - 1, nap) + random.choice([" &", " ;", " & "])
+        for _ in range(random.randrange(1, 4))
+    ]
+    inner = " ".join(branches)
+    script = shlex.quote(f"{inner} :")
+    return {
+        "group": f"({inner} :)",
+        "session": f"setsid sh -c {script}",
+        "naked": f"env -i setsid setsid sh -c {script}",
+        "daemon": f"(setsid sh -c {script} &)",
+        "deaf": f"(trap '' TERM HUP; {inner} :)",
+        "stopped": f"({inner} kill -STOP $$)",
+    }[kind]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_trees_of_any_shape_end_once_and_leave_nothing(world, nap, seed):
+    world.executor.grace = 0.1
+    chance = random.Random(seed)
+    world.run("echo")
+    before = descriptors()
+    live: set[int] = set()
+    for _ in range(60):
+        live.add(world.start(plant(chance, 3, nap)))
+        while len(live) > 5:
+            if chance.random() < 0.3:
+                world.executor.stop(chance.choice(sorted(live)))
+            world.turn()
+            live -= world.ended.keys()
+    for job in live:
+        world.executor.stop(job)
+    world.wait(*live, 61)
+    assert alive(nap) == []
+    assert processes.children(os.getpid()) == []
+    assert descriptors() == before
+    assert not world.executor._strays
+    assert not world.executor._pids
+
+
+def test_a_child_that_is_no_job_is_left_alone(world, nap):
+    # As a cluster's worker that a library starts in this process.
+    worker = subprocess.Popen(["/bin/sleep", nap])
+    world.run("setsid sleep 600.5 & true")
+    world.executor.kill_all()
+    was_alive = worker.poll() is None
+    worker.kill()
+    worker.wait()
+    assert was_alive
 
 
 # --- the end of everything -----------------------------------------------------------------------

@@ -1,0 +1,326 @@
+"""``stepup-nb``: the door for terminals and CI jobs.
+
+A table of verbs: what each is called, which arguments it takes, what it does. The work is done elsewhere;
+here arguments become values, and errors become exit codes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import logging
+import os
+import sys
+import textwrap
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+from stepup_nb import __version__
+from stepup_nb.client import find
+from stepup_nb.client.machine import usable_cores, workers_from
+from stepup_nb.core import public
+from stepup_nb.core.errors import StepUpError, UsageError
+from stepup_nb.core.words import counted, did_you_mean
+from stepup_nb.notebook import ansi, record, show
+from stepup_nb.terminal import Terminal
+
+PROGRAM = "stepup-nb"
+
+TROUBLE = 1
+"""Exit code where something went wrong that is no step's failure."""
+WRONG_USAGE = 64
+INTERRUPTED = 130
+
+LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+
+
+# --- execute --------------------------------------------------------------------------------------
+
+
+def _add_execute(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("notebook", metavar="NOTEBOOK", type=Path, help="the notebook to execute")
+    parser.add_argument(
+        "-n",
+        "--num-workers",
+        metavar="N",
+        type=_workers,
+        help="steps running at once: a count such as 4, or a multiple of the cores such as 1.5"
+        " (default: what the notebook's database remembers, else the cores)",
+    )
+    parser.add_argument(
+        "-o", "--output", metavar="OUT", type=Path, help="save the executed notebook here (default: in place)"
+    )
+    parser.add_argument(
+        "--no-progress",
+        dest="progress",
+        action="store_false",
+        help="leave out the number of steps that are done",
+    )
+
+
+def _workers(text: str) -> str:
+    if workers_from(text, usable_cores()) is None:
+        raise argparse.ArgumentTypeError(f"'{text}' is less than one worker, or no number")
+    return text
+
+
+def _execute(options: argparse.Namespace) -> int:
+    # Not before it is needed: it brings Jupyter with it.
+    from stepup_nb.notebook.execute import execute
+
+    return execute(
+        options.notebook,
+        Terminal(progress=options.progress),
+        out=options.output,
+        workers=options.num_workers,
+    )
+
+
+# --- status ---------------------------------------------------------------------------------------
+
+
+def _add_status(parser: argparse.ArgumentParser) -> None:
+    _add_at(parser)
+    parser.add_argument("--json", action="store_true", help="everything, as one JSON object")
+
+
+def _add_at(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--at",
+        metavar="PATH",
+        type=Path,
+        help="the notebook, where there are several in the folder; its database and its folder will do too",
+    )
+
+
+def _status(options: argparse.Namespace) -> int:
+    found = find.status(_database(options))
+    if options.json:
+        print(json.dumps(public.status(found), indent=1))
+    else:
+        print(_tables(found))
+    return 0
+
+
+def _tables(found: Mapping[str, Any]) -> str:
+    """Return pools, steps and root causes as text."""
+    name = ansi.one_line(Path(found["notebook"] or found["database"]).name, 100)
+    is_live = found["director_pid"] is not None
+    head = [
+        f"{name}, in use (director {found['director_pid']})"
+        if is_live
+        else f"{name}, not in use: what its database remembers",
+        show.counts(found["counts"]),
+    ]
+    if found["workers"] is not None:
+        head.append(counted(found["workers"], "worker"))
+    if found["paused"]:
+        head.append("paused")
+    parts = ["; ".join(head)]
+    if found["pools"]:
+        parts.append(show.pools(found["pools"]))
+    # What is only remembered is told apart where there is anything else.
+    shown = [row for row in found["steps"] if not (is_live and row["dormant"])]
+    if shown:
+        parts.append(show.table(("state", "step", "pool", "time", "reason"), map(_cells, shown), widest=60))
+    dormant = len(found["steps"]) - len(shown)
+    if dormant:
+        parts.append(f"{counted(dormant, 'step')} known from earlier and not declared in this session")
+    if found["causes"]:
+        rows = [
+            (f"{counted(row['number'], 'step')}: {', '.join(row['steps'][:3])}", row["cause"])
+            for row in found["causes"]
+        ]
+        parts.append(show.table(("cannot run", "because"), rows))
+    return "\n\n".join(parts)
+
+
+def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
+    pools = (f"{name}:{slots}" if slots > 1 else name for name, slots in row["pool"].items())
+    return (
+        "SKIP" if row["skipped"] and row["state"] == "SUCCEEDED" else row["state"],
+        row["label"],
+        ", ".join(pools),
+        record.duration(row["duration"]) if row["duration"] is not None else "",
+        row["reason"],
+    )
+
+
+def _database(options: argparse.Namespace) -> str:
+    """Return the database that is meant: the one in the folder, or of several the one that is in use.
+
+    Raises
+    ------
+    UsageError
+        SNB-224: there is none, or it is not clear which.
+    """
+    place: Path = options.at or options.root
+    if place.suffix == ".ipynb":
+        return os.fspath(place.with_suffix(".stepup.db").absolute())
+    if not place.is_dir():
+        return os.fspath(place.absolute())
+    known = find.databases(os.fspath(place.absolute()))
+    if not known:
+        raise UsageError(
+            "SNB-224",
+            f"No steps are known in '{place.absolute()}'.",
+            "there is no database of a notebook",
+            "go to the notebook's folder, or say where it is: '--at NOTEBOOK'",
+        )
+    if len(known) > 1:
+        known = [database for database in known if _is_live(database)] or known
+    if len(known) > 1:
+        raise UsageError(
+            "SNB-224",
+            "Several notebooks have steps in this folder.",
+            ", ".join(Path(database).name for database in known),
+            "say which is meant: '--at NOTEBOOK'",
+        )
+    return known[0]
+
+
+def _is_live(database: str) -> bool:
+    connection = find.connect(find.holder(database))
+    if connection is not None:
+        connection.close()
+    return connection is not None
+
+
+# --- the verbs ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Verb:
+    """One thing that ``stepup-nb`` can do."""
+
+    help: str
+    """In a line, for the list of verbs."""
+    description: str
+    epilog: str
+    """What is better read in lines."""
+    add_arguments: Callable[[argparse.ArgumentParser], None]
+    run: Callable[[argparse.Namespace], int]
+    """Returns the exit code."""
+
+
+VERBS: dict[str, Verb] = {
+    "execute": Verb(
+        "execute a notebook without a browser, and wait for its steps",
+        "Execute a notebook in a kernel of its own, with a line whenever a step starts or ends; wait for"
+        " all its steps, and save it. Steps that are up to date do not run again. Steps go on when a cell"
+        " raises an error, and are stopped by Ctrl-C, SIGTERM or SIGHUP: in order the first time, at once"
+        " the second.",
+        "exit codes:\n"
+        "  0    all steps are done\n"
+        "  1    a cell raised an error, or something went wrong here\n"
+        "  2    a step failed\n"
+        "  3    no step failed, but some could not run\n"
+        "  64   wrong usage\n"
+        "  130, 143, 129  ended by Ctrl-C, SIGTERM, SIGHUP",
+        _add_execute,
+        _execute,
+    ),
+    "status": Verb(
+        "show pools and steps",
+        "Show the pools and steps of the notebook in this folder, and what keeps steps from running. Asks the"
+        " notebook's kernel if there is one, else tells what its database remembers; never waits.",
+        "",
+        _add_status,
+        _status,
+    ),
+}
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, and ends with the code for wrong usage."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(WRONG_USAGE, f"{self.prog}: {_clean(message)}\n'{self.prog} --help' tells more.\n")
+
+
+def _parser() -> _Parser:
+    parser = _Parser(
+        prog=PROGRAM,
+        description="Execute notebooks with steps, and look at their steps, from a terminal or in CI.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("-V", "--version", action="version", version=f"{PROGRAM} {__version__}")
+    parser.add_argument(
+        "-l",
+        "--log-level",
+        metavar="LEVEL",
+        type=_level,
+        default=os.environ.get("STEPUP_LOG_LEVEL", "WARNING"),
+        help=f"how much to tell on standard error: {', '.join(LEVELS)} (default: WARNING)",
+    )
+    parser.add_argument(
+        "--root",
+        metavar="DIR",
+        type=Path,
+        default=Path(os.environ.get("STEPUP_ROOT") or "."),
+        help="the folder of the notebook that is asked about (default: $STEPUP_ROOT, else this folder)",
+    )
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", title="verbs", parser_class=_Parser)
+    for name, verb in VERBS.items():
+        verb.add_arguments(
+            verbs.add_parser(
+                name,
+                help=verb.help,
+                description=textwrap.fill(verb.description, 88),
+                epilog=verb.epilog,
+                formatter_class=argparse.RawDescriptionHelpFormatter,
+                allow_abbrev=False,
+            )
+        )
+    return parser
+
+
+def _level(text: str) -> str:
+    level = text.upper()
+    if level not in LEVELS:
+        raise argparse.ArgumentTypeError(f"'{text}' is no log level{did_you_mean(level, LEVELS)}")
+    return level
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Do what the command line says, and return the exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A name that the terminal's encoding does not have must not end the program.
+            stream.reconfigure(errors="backslashreplace")
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.verb is None:
+        parser.print_help()
+        return 0
+    logging.basicConfig(level=options.log_level, format="%(levelname)s %(name)s: %(message)s")
+    try:
+        return VERBS[options.verb].run(options)
+    except UsageError as error:
+        print(f"{PROGRAM}: {_clean(str(error))}", file=sys.stderr)
+    except StepUpError as error:
+        traceback.print_exc()
+        print(f"{PROGRAM}: {_clean(str(error))}", file=sys.stderr)
+    except BrokenPipeError:
+        pass
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    finally:
+        _flush()
+    return TROUBLE
+
+
+def _clean(text: str) -> str:
+    return ansi.to_text(text)
+
+
+def _flush() -> None:
+    """Write what is left; where nobody reads it, leave nothing for the interpreter to complain of."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,121 @@
+"""Finds a notebook's director from outside its kernel, by what its lock says; without one, asks the database.
+
+Waits for nobody: a director that does not answer in time counts as gone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import stat
+import subprocess
+import sys
+import time
+from typing import Any
+
+from stepup_nb.client.connection import Connection, DirectorGone
+from stepup_nb.core import places
+from stepup_nb.core.errors import InternalError, UsageError, from_json
+
+WITHIN = 3.0
+"""Seconds that a director, or the look into a database, may take to answer."""
+
+_BETWEEN = 0.1
+"""Seconds between two looks at a director that is just starting or ending."""
+
+_BUSY = "SNB-314"
+
+
+def databases(folder: str) -> list[str]:
+    """Return the databases in a folder, of notebooks and of a plan, by name."""
+    with contextlib.suppress(OSError):
+        names = sorted(os.listdir(folder))
+        found = [os.path.join(folder, name) for name in names if name.endswith(".stepup.db")]
+        plan = os.path.join(folder, ".stepup", "graph.db")
+        return [*found, *([plan] if os.path.exists(plan) else [])]
+    return []
+
+
+def holder(database: str) -> dict[str, Any] | None:
+    """Return what the lock of a database says of its holder, who may be gone; see `core.places.holder`."""
+    path = places.lock_path(os.path.abspath(database))
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        found = os.fstat(fd)
+        # In a folder that several people can write, another one's file could lead to a director of his.
+        is_ours = stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid()
+        return places.holder(os.read(fd, 1 << 16)) if is_ours else None
+    except OSError:
+        return None
+    finally:
+        os.close(fd)
+
+
+def connect(found: dict[str, Any] | None, timeout: float = WITHIN) -> Connection | None:
+    """Return a connection to the director that a lock speaks of, or None where nobody answers.
+
+    Parameters
+    ----------
+    found
+        What `holder` returned.
+    timeout
+        Seconds that every answer may take, also later ones.
+    """
+    if found is None or found["host"] != socket.gethostname():
+        return None
+    path, token = found.get("socket"), found.get("token")
+    if not isinstance(path, str) or not isinstance(token, str):
+        return None
+    try:
+        return Connection(path, token, timeout=timeout)
+    except (DirectorGone, OSError, ValueError):
+        return None
+
+
+def status(database: str) -> dict[str, Any]:
+    """Return the status of a live director, or what the database remembers.
+
+    Has more than `core.public.status` shows: ``causes``, rows of what keeps steps from ever running.
+
+    Raises
+    ------
+    UsageError
+        SNB-315: there is no database. SNB-310 to SNB-314: it cannot be read.
+    """
+    deadline = time.monotonic() + WITHIN / 3
+    while True:
+        connection = connect(holder(database))
+        if connection is not None:
+            with contextlib.suppress(DirectorGone), contextlib.closing(connection):
+                return connection.request("status", causes=True)
+        try:
+            return _peek(database)
+        except UsageError as error:
+            # A director is writing there: it is just starting, or just ending.
+            if error.code != _BUSY or time.monotonic() > deadline:
+                raise
+        time.sleep(_BETWEEN)
+
+
+def _peek(database: str) -> dict[str, Any]:
+    """Have the database read by a process of its own: that takes code which is not ours to import."""
+    script = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "director", "peek.py")
+    try:
+        done = subprocess.run(
+            [sys.executable, "-I", "-S", script, os.path.abspath(database)],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=10 * WITHIN,
+        )
+        said = json.loads(done.stdout)
+    except (OSError, ValueError, subprocess.SubprocessError) as error:
+        raise InternalError(f"The database '{database}' could not be looked into.", str(error)) from error
+    if "error" in said:
+        raise from_json(said["error"])
+    answer: dict[str, Any] = said["ok"]
+    return answer

@@ -1,0 +1,202 @@
+"""The outputs that follow the director: the record under a cell, and the progress of a wait.
+
+Pure but for the clock: what they show comes from rows and events. Who sends it, and when, is `publisher`.
+"""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping
+from html import escape
+from typing import Any
+
+from stepup_nb.core.errors import StepUpError
+from stepup_nb.core.words import counted
+from stepup_nb.notebook import ansi, record, show
+from stepup_nb.notebook.publisher import EACH, Bundle, Live, Row
+
+_LOST = "the director of this notebook is gone; the next use of it starts a new one"
+
+_UNFINISHED = frozenset({"PENDING", "CHECKING", "QUEUED", "RUNNING"})
+
+
+def _new_id() -> str:
+    return f"stepup-{secrets.token_hex(8)}"
+
+
+class CellRecord(Live):
+    """The record under a cell that declared steps."""
+
+    def __init__(self) -> None:
+        super().__init__(_new_id())
+        self.notes: list[str] = []
+        """Remarks on the whole."""
+
+    def draw(self, rows: list[Row], event: Row) -> Bundle:
+        """Return the record as html and text."""
+        notes = list(self.notes)
+        if event.get("lost") and any(row["state"] in _UNFINISHED for row in rows):
+            notes.append(_LOST)
+        return record.render(rows, now=time.time(), notes=notes)  # type: ignore[arg-type]
+
+    def pulse(self, rows: Iterable[Row]) -> float | None:
+        """Let running steps show how long they take: every second, less often as they grow old."""
+        now = time.time()
+        ages = [now - row["started"] for row in rows if row.get("state") == "RUNNING" and row["started"]]
+        return max(1.0, min(ages) / 20) if ages else None
+
+
+class Progress(Live):
+    """The line under a waiting cell: how far it is, and when it has ended, how it went.
+
+    Parameters
+    ----------
+    steps
+        Names of the steps that are waited for; none means all.
+    counts
+        How many steps are in each state at the beginning.
+    """
+
+    def __init__(self, steps: Iterable[str] | None, counts: Mapping[str, int]) -> None:
+        super().__init__(_new_id())
+        self.follows_all = True
+        self._named = None if steps is None else list(steps)
+        self._counts = counts
+        self._began = time.monotonic()
+        self._report: Mapping[str, Any] | None = None
+        self._took = ""
+        for name in self._named or ():
+            self.steps[name] = {"name": name}
+
+    def pulse(self, rows: Iterable[Row]) -> float | None:
+        """Let the time pass visibly."""
+        return None if self._took else max(1.0, self.seconds / 20)
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the wait began."""
+        return time.monotonic() - self._began
+
+    def end(self, report: Mapping[str, Any] | None) -> None:
+        """Settle what the line says from now on; None: the wait was broken off."""
+        self._report = report
+        self._took = record.duration(self.seconds)
+
+    def line(self, rows: Iterable[Row], event: Row) -> str:
+        """Return the line as text."""
+        if self._took:
+            return self._last_line(rows)
+        if event.get("lost"):
+            return f"… {_LOST}"
+        numbers = self._numbers(rows, event)
+        done = sum(number for state, number in numbers.items() if state not in _UNFINISHED)
+        failed = {state: number for state, number in numbers.items() if state in ("FAILED", "CANCELLED")}
+        going = {state: number for state, number in numbers.items() if state in _UNFINISHED}
+        parts = [f"… {done} of {counted(sum(numbers.values()), 'step')} done"]
+        parts += [show.counts(some) for some in (failed, going) if some]
+        parts += [show.pool_short(pool) for pool in event.get("pools", ()) if pool["used"] or pool["waiting"]]
+        if event.get("paused"):
+            parts.append("paused")
+        return " · ".join([*parts, record.duration(self.seconds)])
+
+    def _last_line(self, rows: Iterable[Row]) -> str:
+        report = self._report
+        if report is None or report["how"] == "timeout":
+            return f"■ stopped waiting after {self._took}"
+        numbers = self._numbers(rows, dict(report))
+        stuck = sum(row["number"] for row in report["stuck"])
+        counts = {
+            "failed": numbers.get("FAILED", 0),
+            "cancelled": numbers.get("CANCELLED", 0),
+            "cannot run": stuck,
+            "succeeded": numbers.get("SUCCEEDED", 0) - report["skipped"],
+            "up to date": report["skipped"],
+        }
+        mark = "✗" if report["failed"] else "○" if stuck else "✓"
+        words = ", ".join(f"{number} {what}" for what, number in counts.items() if number > 0)
+        return f"{mark} {words or 'no steps'}; waited {self._took}"
+
+    def _numbers(self, rows: Iterable[Row], event: Row) -> Mapping[str, int]:
+        if self._named is None:
+            return dict(event.get("counts", self._counts))
+        found: dict[str, int] = {}
+        for row in rows:
+            found[row["state"]] = found.get(row["state"], 0) + 1
+        return found
+
+    def draw(self, rows: list[Row], event: Row) -> Bundle:
+        """Return the line as html, with a bar while it lasts, and as text."""
+        line = ansi.one_line(self.line(rows, event), 200)
+        return {
+            "text/html": f'<div style="{_STYLE}">{self._bar(rows, event)}{escape(line)}</div>',
+            "text/plain": line,
+        }
+
+    def _bar(self, rows: list[Row], event: Row) -> str:
+        numbers = self._numbers(rows, event)
+        total = sum(numbers.values())
+        if self._took or not total:
+            return ""
+        done = sum(number for state, number in numbers.items() if state not in _UNFINISHED)
+        inner = f'<span style="{_DONE};width:{round(100 * done / total)}%"></span>'
+        return f'<span aria-hidden="true" style="{_BAR}">{inner}</span>'
+
+
+# Inline, and without anything that JupyterLab takes away in a notebook it does not trust.
+_STYLE = (
+    "font-family:var(--jp-ui-font-family,system-ui,-apple-system,'Segoe UI',sans-serif);font-size:13px;"
+    "line-height:1.5;font-variant-numeric:tabular-nums"
+)
+_BAR = (
+    "display:inline-block;width:8em;height:0.55em;margin-right:0.8em;border:1px solid #8888;"
+    "border-radius:3px;overflow:hidden;vertical-align:baseline"
+)
+_DONE = "display:block;height:100%;background:forestgreen"
+
+
+class TerminalLine:
+    """The progress of a wait in a terminal: one line that is written over, and at the end a last one.
+
+    Parameters
+    ----------
+    ask
+        Returns the status, or raises what nobody must see while the wait itself is told the same.
+    progress
+        What the line says.
+    """
+
+    def __init__(self, ask: Callable[[], Row], progress: Progress) -> None:
+        self._ask = ask
+        self._progress = progress
+        self._next = 0.0
+        self._is_terminal = sys.stdout.isatty()
+
+    def tick(self) -> None:
+        """Show how far it is; every half a second is enough."""
+        now = time.monotonic()
+        if not self._is_terminal or now < self._next:
+            return
+        self._next = now + EACH
+        rows, event = self._look()
+        columns = shutil.get_terminal_size().columns
+        line = ansi.one_line(self._progress.line(rows, event), columns - 1)
+        sys.stdout.write(f"\r\x1b[2K{line}")
+        sys.stdout.flush()
+
+    def end(self, report: Mapping[str, Any] | None) -> None:
+        """Leave one calm line."""
+        self._progress.end(report)
+        start = "\r\x1b[2K" if self._is_terminal and self._next else ""
+        rows, _ = self._look()
+        sys.stdout.write(f"{start}{self._progress.line(rows, {})}\n")
+        sys.stdout.flush()
+
+    def _look(self) -> tuple[list[Row], Row]:
+        try:
+            status = self._ask()
+        except StepUpError:
+            return [], {}
+        return [row for row in status["steps"] if row["name"] in self._progress.steps], status

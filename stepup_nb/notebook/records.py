@@ -1,0 +1,149 @@
+"""The records of a shell's cells: when one begins, what it is about, and how it and its updates are sent.
+
+What a record says is `outputs`, when it is updated is `publisher`. Knows of a cell what `cells` says, and of
+the session only the handles and rows of steps.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from stepup_nb.client.handles import StepHandle
+from stepup_nb.client.session import Session
+from stepup_nb.core.model import ScopeKind
+from stepup_nb.notebook.cells import Cell
+from stepup_nb.notebook.outputs import CellRecord, Progress
+from stepup_nb.notebook.publisher import Bundle, Live, Publisher
+
+_UNWATCHED = "no front end is watching: a notebook that does not end in '%stepup wait' loses what still runs"
+
+
+class Records:
+    """What stands under the cells of one shell that is a kernel's.
+
+    Parameters
+    ----------
+    ip
+        The shell.
+    begin_session
+        Returns the session.
+    """
+
+    def __init__(self, ip: Any, begin_session: Callable[[], Session]) -> None:
+        self.publisher: Publisher | None = None
+        self._ip = ip
+        self._begin_session = begin_session
+        self._display_pub: Any = None
+        self._by_scope: dict[str, CellRecord] = {}
+        """The record of the last round of each cell."""
+        self._warned: CellRecord | None = None
+        """The one with the warning that nobody watches, until somebody waits."""
+
+    def show(self, live: CellRecord | Progress) -> None:
+        """Display an output in the executing cell, and keep it up to date."""
+        self._display(live)
+        if self.publisher is None:
+            self.publisher = Publisher(self._begin_session(), self._update)
+        self.publisher.follow(live)
+
+    def add(self, cell: Cell | None, scope: str, handle: StepHandle) -> None:
+        """Show a step that has been declared just now, in the record of the cell that declared it."""
+        if cell is None or cell.scope != scope:
+            # A task of a cell that has ended.
+            live = self._by_scope.get(scope)
+        elif cell.record is not None:
+            live = cell.record
+        elif threading.current_thread() is threading.main_thread():
+            self._begin(cell, [*cell.postponed, handle])
+            return
+        else:
+            cell.postponed.append(handle)
+            return
+        if live is not None and self.publisher is not None:
+            self.publisher.add_steps(live, [handle.name])
+
+    def _begin(self, cell: Cell, handles: list[StepHandle]) -> None:
+        live = CellRecord()
+        for handle in handles:
+            live.steps[handle.name] = {"name": handle.name}
+        if not _is_watched(cell) and self._warned is None:
+            live.notes.append(_UNWATCHED)
+            self._warned = live
+        for row in self._begin_session().known_rows(list(live.steps)):
+            live.steps[row["name"]] = row
+        old = self._by_scope.get(cell.scope)
+        if old is not None and self.publisher is not None:
+            self.publisher.drop(old)
+        cell.record = self._by_scope[cell.scope] = live
+        cell.postponed = []
+        self.show(live)
+
+    def end_cell(self, cell: Cell) -> None:
+        """Complete what the cell shows, now that it has ended."""
+        if cell.postponed and cell.record is None:
+            self._begin(cell, cell.postponed)
+        if self.publisher is None or _is_watched(cell):
+            return
+        # Clients without a browser may take no update once the last cell has ended.
+        if cell.has_waited:
+            self.publisher.flush()
+        elif cell.record is not None:
+            self.publisher.flush([cell.record])
+
+    def end_wait(self, *, is_all: bool) -> None:
+        """Bring everything that is shown up to date; whoever waited for all has heeded the warning."""
+        if self._warned is not None and is_all:
+            self._warned.notes.remove(_UNWATCHED)
+            if self.publisher is not None:
+                self.publisher.touch(self._warned)
+            self._warned = None
+        self.flush()
+
+    def flush(self) -> None:
+        """Bring everything that is shown up to date."""
+        if self.publisher is not None:
+            self.publisher.flush()
+
+    def show_handle(self, cell: Cell | None, handle: StepHandle) -> None:
+        """Show a step as a cell's value, unless the record under the cell shows it already."""
+        if cell is not None and cell.record is not None and handle.name in cell.record.steps:
+            return
+        once = CellRecord()
+        once.steps = {row["name"]: row for row in self._begin_session().known_rows([handle.name])}
+        if once.steps:
+            self._display(once)
+        else:
+            print(f"step '{handle.name}' is not known any more")
+
+    def close(self) -> None:
+        """Leave everything as it is from now on."""
+        if self.publisher is not None:
+            self.publisher.flush()
+            self.publisher.close()
+
+    # --- displays ------------------------------------------------------------------------------
+
+    def _display(self, live: Live) -> None:
+        from IPython.display import publish_display_data
+
+        event = self.publisher.last_event if self.publisher is not None else {}
+        live.last_bundle = live.draw([row for row in live.steps.values() if "state" in row], event)
+        publish_display_data(live.last_bundle, transient={"display_id": live.display_id})
+
+    def _update(self, display_id: str, bundle: Bundle) -> None:
+        """Replace an output; called in the publisher's thread."""
+        from IPython.core.displaypub import CapturingDisplayPublisher
+
+        # '%%capture' puts another one in the place of the kernel's: not meant for what other cells show.
+        if not isinstance(self._ip.display_pub, CapturingDisplayPublisher):
+            self._display_pub = self._ip.display_pub
+        if self._display_pub is not None:
+            self._display_pub.publish(bundle, transient={"display_id": display_id}, update=True)
+
+
+def _is_watched(cell: Cell) -> bool:
+    """Tell whether a person's front end is there, which takes updates after the last cell, too."""
+    return cell.kind is ScopeKind.CELL or "JPY_SESSION_NAME" in os.environ

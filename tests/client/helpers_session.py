@@ -1,0 +1,33 @@
+"""A session in a folder of its own, with a director process, and no notebook or kernel around it."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from stepup_nb.client.session import Place, Session
+
+LONG = 30.0
+"""Seconds after which a condition counts as never coming true."""
+
+
+def session_in(folder: Path, stem: str = "a", workers: int = 2) -> Session:
+    """Return a session for the notebook `a.ipynb`, which need not exist."""
+    return Session(
+        Place(
+            root=str(folder),
+            notebook=str(folder / f"{stem}.ipynb"),
+            database=str(folder / f"{stem}.stepup.db"),
+            state=str(folder / ".stepup" / stem),
+        ),
+        workers=workers,
+    )
+
+
+def until(condition):
+    """Return what the condition returns as soon as it is true."""
+    deadline = time.monotonic() + LONG
+    while not (found := condition()):
+        assert time.monotonic() < deadline, "this never became true"
+        time.sleep(0.005)
+    return found
