@@ -142,7 +142,8 @@ class StepHandle:
     def why(self) -> list[str]:
         """Say why it ran, runs, or waits."""
         found = self._session.why(self.name)
-        return [words for words in (*found["outdated"], found["reason"], found["root"]) if words]
+        said = dict.fromkeys((*found["outdated"], found["reason"], found["root"]))
+        return [words for words in said if words]
 
     def __repr__(self) -> str:
         # Shown where nobody asked for it, as at the end of a cell: it starts nothing and never fails.

@@ -45,6 +45,8 @@ class Declaring(Engine):
         """Steps of the database by the cell that declared them last: that cell's first round decides on them."""
         self._cell_of: dict[str, str] = {}
         """The same by the step's key."""
+        self._deserted: list[Step] = []
+        """Steps that were retired by this message: who came after them may mean others now."""
 
     # --- rounds --------------------------------------------------------------------------------
 
@@ -289,10 +291,9 @@ class Declaring(Engine):
         suppliers = self._optional_suppliers(step)
         self.critical.mark_suppliers(step)
         self.graph.retire(step)
-        for follower in self.graph.desert(step):
-            self._review.append(follower)
-            self.critical.mark_suppliers(follower)
-            suppliers += self._optional_suppliers(follower)
+        self._review.extend(step.followers.values())
+        self.graph.desert(step)
+        self._deserted.append(step)
         step.is_needed = False
         self._review_need(suppliers)
         for path in step.spec.out:
@@ -302,6 +303,14 @@ class Declaring(Engine):
                 self._review_readers(file)
         self._may_be_stuck = True
         self._touch(step)
+
+    def _reunite(self) -> None:
+        """Find another meaning for each ``after`` that lost its step, now that all of a message is done."""
+        while self._deserted:
+            for follower in self.graph.reunite(self._deserted.pop()):
+                self._review.append(follower)
+                self.critical.mark_suppliers(follower)
+                self._review_need(self._optional_suppliers(follower))
 
     def _declare_static(self, m: DeclareStatic) -> None:
         scope = self._scope(m.scope)

@@ -85,7 +85,7 @@ class Engine:
         self.pools = Pools(workers)
         self.critical = CriticalPath(self.graph)
         self.jobs: dict[int, Job] = {}
-        """Live jobs: those that hold slots."""
+        """Live jobs: those that hold slots, from their choice to the verification of their result."""
         self.holds: set[str] = set()
         self.counts: dict[StepState, int] = dict.fromkeys(StepState, 0)
         """Live steps by state: a view, verified against the steps in tests."""
@@ -603,8 +603,9 @@ class Engine:
         job = step.job
         if job is None:
             return
-        if job.id not in self.jobs:
+        if job.ended is not None:
             # The command has ended; its result is being verified and will not be recorded.
+            self._gone(job)
             job.outcome = Outcome.CANCELLED
             self._out.jobs[job.id] = job
             step.last, step.job = job, None
@@ -621,7 +622,7 @@ class Engine:
         self._out.jobs[job.id] = job
 
     def _time_out(self, step: Step, job: Job) -> None:
-        if job.id in self.jobs and job.stop is None:
+        if job.id in self.jobs and job.ended is None and job.stop is None:
             self._stop(step, Stop.TIMEOUT)
             self._touch(step, f"its time-out of {step.spec.timeout:g} s is over; it is being stopped")
 
@@ -683,21 +684,25 @@ class Engine:
         job = self.jobs.get(report.job)
         if job is None:
             return
-        self._gone(job)
         job.ended = max(report.ended, job.started)
         job.returncode = report.returncode
         job.peak_rss, job.cpu = report.peak_rss, report.cpu
         job.leftovers, job.notes = report.leftovers, report.notes
         self._out.jobs[job.id] = job
         step = self.graph.steps.get(job.step)
+        if report.returncode == 0 and job.stop is None and (job.reads or job.writes):
+            if step is not None and step.job is job:
+                # It holds its slots until its result is known (StepUp 3.0): who looks at a pool of one never
+                # sees two of its steps under way.
+                step.token = self._look((*job.reads, *job.writes), Looking("verify", step, job))
+                return
+        self._gone(job)
         if job.stop is not None:
             self._stopped(step, job)
         elif report.returncode != 0:
             self._end(step, job, Outcome.FAILED, ending(report.returncode))
         elif step is None or step.job is not job:
             self._end(step, job, Outcome.CANCELLED, "no longer declared")
-        elif job.reads or job.writes:
-            step.token = self._look((*job.reads, *job.writes), Looking("verify", step, job))
         else:
             step.record = uptodate.make_record(
                 uptodate.manifest(step.spec, {}, step.env_hashes), (), job.id, job.ended
@@ -711,6 +716,7 @@ class Engine:
             return
         step.token = 0
         step.putbacks += 1
+        self._gone(job)
         words = f"input '{changed[0]}' changed while it ran"
         if step.putbacks > PUT_BACKS:
             self._end(step, job, Outcome.FAILED, f"{words}, {step.putbacks} times", is_final=True)
@@ -727,6 +733,7 @@ class Engine:
         self, step: Step, job: Job, report: FilesLooked, before: dict[str, FileHash | None]
     ) -> None:
         """The command ended with 0 and left its inputs alone: are all outputs there?"""
+        self._gone(job)
         looks = report.looks
         outputs: list[tuple[str, Content]] = []
         for path in step.spec.out:

@@ -164,15 +164,17 @@ class Graph:
             self._follow(waiting, name)
         return [waiting for waiting, _ in found]
 
-    def desert(self, step: Step) -> list[Step]:
-        """Let all whose ``after`` named a step that is not live any more look for another one; return them."""
+    def desert(self, step: Step) -> None:
+        """Let nobody follow a step that is not live any more."""
         for follower in step.followers.values():
             for name, target in follower.needs_after.items():
                 if target is step:
                     follower.needs_after[name] = None
                     self._awaited.setdefault(name, {})[follower.key] = follower
         step.followers.clear()
-        # Also a name that meant several steps may mean one now.
+
+    def reunite(self, step: Step) -> list[Step]:
+        """Let all whose ``after`` meant a step that was deserted, or may have, find another one; return them."""
         found = self._awaiting(step.key)
         for waiting, name in found:
             target = self.find_live(name, waiting)
@@ -485,13 +487,13 @@ class Graph:
                     ahead.append(step)
 
         followers = [] if known is None else list(known.followers.values())
-        if known is None or not known.is_live:
-            deserted = [(f, name) for s in gone.values() for f in s.followers.values() for name in f.spec.after]
-            followers += [
-                follower
-                for follower, name in (*self._awaiting(key), *deserted)
-                if name == key or (name in key and not self.meanings(name, follower, gone))
-            ]
+        deserted = [(f, name) for s in gone.values() for f in s.followers.values() for name in f.spec.after]
+        followers += [
+            follower
+            for follower, name in (*self._awaiting(key), *deserted)
+            if name == key
+            or (name in key and all(s is known for s in self.meanings(name, follower, gone)))
+        ]
         look_ahead(key, spec.out, followers)
         while ahead:
             step = ahead.pop()

@@ -159,6 +159,7 @@ class Scheduler(Declaring):
             self._handlers[type(message)](message)
         except UsageError as error:
             refusal = error
+        self._reunite()
         self._settle()
         if self._waits:
             self._end_waits()
@@ -496,11 +497,12 @@ class Scheduler(Declaring):
 
         Goes upstream to the first supplier that cannot move: "7 steps wait for it" is told once.
         """
-        at, passed = step, []
+        at = step
+        passed: dict[str, None] = {}
         while (cause := self._causes.get(at.key)) is None:
-            passed.append(at.key)
+            passed[at.key] = None
             supplier = self._broken_supplier(at) if at.is_live and at.state is PENDING else None
-            if supplier is None:
+            if supplier is None or supplier.key in passed:
                 cause = self._own_cause(at)
                 break
             at = supplier

@@ -94,7 +94,7 @@ def _serve(arguments: Arguments, lock: owner.Lock, say: Callable[[dict[str, Any]
         store = Store.open(arguments.database)
         ends.callback(store.close)
         loaded = store.load()
-        marker = processes.run_marker(str(loaded.settings["database"]))
+        marker = processes.run_marker(str(loaded.settings["marker"]))
         # Nothing of an earlier run may be alive when the first job of this one starts.
         swept = processes.sweep(marker)
         notes = [*store.notes, *([lock.note] if lock.note else [])]

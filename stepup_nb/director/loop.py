@@ -285,13 +285,9 @@ class Director:
         if not self.scheduler.is_idle() or self._inbox:
             self._idle_timer = self._reactor.call_after(IDLE_AFTER, self._when_idle)
             return
-        if self._store.moved():
-            self._notes[
-                f"SNB-305 the state file '{self.place.database}' was moved, removed or replaced while it was "
-                "in use; what happens from now on is not remembered by the next session"
-            ] = None
-            return
         try:
+            if self._store.moved():
+                self._rescue()
             if self._store.prune():
                 self._idle_timer = self._reactor.call_after(0.0, self._when_idle)
             else:
@@ -299,6 +295,14 @@ class Director:
         except StoreFull:
             # Nothing is lost by that, and the next time something is written it is tried again.
             pass
+
+    def _rescue(self) -> None:
+        try:
+            self._store.rescue()
+        except UsageError as error:
+            # Something odd stands in its place: the session goes on, and what it does is not remembered.
+            self._notes[str(error)] = None
+        self._notes.update(dict.fromkeys(self._store.notes))
 
     # --- requests ------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ import signal
 import stat
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -57,6 +57,9 @@ _SILENCE = 30
 
 _LOOK = 30.0
 """Seconds that the director may take to look at all files again, once the steps are done."""
+
+_NOTHING: dict[str, Any] = {"failed": [], "stuck": []}
+"""The report of a wait where there were no steps."""
 
 _SAID = 8192
 """Bytes of the end of what a kernel wrote outside its cells that are shown when it died."""
@@ -146,32 +149,36 @@ class _Execution:
         self._work: asyncio.Task[CellExecutionError | None] | None = None
         self._stopping: asyncio.Task[None] | None = None
         self._signal: int | None = None
+        self._is_broken = False
 
     async def run(self) -> int:
         """Execute, and come to an end whatever signals arrive meanwhile."""
         self._terminal.line("DIRECTOR", f"Executing {self._path.name}")
+        error, report = None, _NOTHING
         with self._signals(), tempfile.TemporaryFile() as said:
-            error, is_lost = None, False
             self._work = asyncio.ensure_future(self._execute(said))
             try:
-                error = await self._work
-            except asyncio.CancelledError:
-                pass
-            except _KernelLost as trouble:
-                is_lost = True
-                if self._signal is None:
-                    self._terminal.line("ERROR", str(trouble), _tail(said))
-            finally:
+                try:
+                    error = await self._work
+                except asyncio.CancelledError:
+                    pass
+                except _KernelLost as trouble:
+                    self._complain(str(trouble), _tail(said))
                 if self._stopping is not None:
                     await asyncio.wait([self._stopping])
-            try:
                 report = await asyncio.to_thread(self._completion)
                 self._save()
             finally:
                 await self._end_kernel()
         if self._signal is not None:
             return 128 + self._signal
-        return OTHER if is_lost else _exit_code(error, report)
+        return OTHER if self._is_broken else _exit_code(error, report)
+
+    def _complain(self, words: str, pages: Sequence[Page] = ()) -> None:
+        """Tell of what is no step's failure, and no consequence of a signal."""
+        self._is_broken = True
+        if self._signal is None:
+            self._terminal.line("ERROR", words, pages)
 
     # --- signals -------------------------------------------------------------------------------
 
@@ -285,8 +292,7 @@ class _Execution:
             self._nb.cells.pop()
         errors = [output for output in extra.outputs if output.output_type == "error"]
         for error in errors:
-            if self._signal is None:
-                self._terminal.line("ERROR", f"{error.ename}: {error.evalue}")
+            self._complain(f"{error.ename}: {error.evalue}")
         return not errors
 
     async def _how_it_ended(self) -> str:
@@ -308,7 +314,7 @@ class _Execution:
 
     def _completion(self) -> dict[str, Any]:
         """Show the last lines, and what did not succeed by root cause; return the report of a wait."""
-        report: dict[str, Any] = {"failed": [], "stuck": []}
+        report = _NOTHING
         if self._follower is None:
             return report
         connection = self._follower.connect(2 * _LOOK)

@@ -5,6 +5,7 @@ Loading starts nothing: the director comes with the first step or pool.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import threading
@@ -88,6 +89,8 @@ class Extension:
         current.set_remark(self.say)
         self.begin_session()
         self._cells.install()
+        # Where a kernel ends in order, the director does, too; where it does not, the guard sees to it.
+        atexit.register(self._end_session)
 
     def uninstall(self) -> None:
         """Unhook from the shell, and end the session."""
@@ -99,11 +102,15 @@ class Extension:
             with contextlib.suppress(KeyError):
                 self.ip.display_formatter.ipython_display_formatter.pop(StepHandle)
         self._records.close()
-        if self.session is not None:
-            self.session.close()
+        self._end_session()
+        atexit.unregister(self._end_session)
         current.set_session(None)
         current.set_remark(None)
         StepUp.clear_instance()
+
+    def _end_session(self) -> None:
+        if self.session is not None:
+            self.session.close()
 
     def _observers(self) -> dict[str, Callable[[Any], None]]:
         return {"workers": self._on_workers, "outside": self._on_outside, "notebook": self._on_notebook}

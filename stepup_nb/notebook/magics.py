@@ -6,6 +6,7 @@ Their docstrings are what ``%runsh?`` shows; the lists of options in them come f
 
 from __future__ import annotations
 
+import inspect
 import json
 import shutil
 from collections import ChainMap
@@ -180,6 +181,26 @@ class StepUpMagics(Magics):
     @needs_local_scope
     @line_cell_magic
     def runsh(self, line: str, cell: str | None = None, local_ns: Names | None = None) -> StepHandle | None:
+        """Declare a step that runs a shell command, and return at once.
+
+        In a line, the command follows the options; the handle is returned::
+
+          %runsh -p test -i a.txt -o b.txt -- sort a.txt > b.txt
+          h = %runsh sleep 1
+
+        As a cell, the rest of the cell is a script for 'bash -eo pipefail', where a failing line fails the step::
+
+          %%runsh --pool test --out a.txt
+          sleep 1
+          echo A > a.txt
+
+        {expr} on the line is replaced by the value of a Python expression ({{ and }} are plain braces).
+        ${inp}, ${out} and ${vol} become the declared paths.
+
+        Options, which come first ('--' ends them):
+
+        OPTIONS
+        """
         if cell is None:
             found = parse(self._expanded(line, "%runsh", local_ns), MAGIC_OPTIONS, magic="%runsh")
             return self._declare(found.rest, found)
@@ -215,26 +236,7 @@ class StepUpMagics(Magics):
             check(self.extension.wait([handle.name], None))
         return handle
 
-    runsh.__doc__ = f"""Declare a step that runs a shell command, and return at once.
-
-    In a line, the command follows the options; the handle is returned::
-
-      %runsh -p test -i a.txt -o b.txt -- sort a.txt > b.txt
-      h = %runsh sleep 1
-
-    As a cell, the rest of the cell is a script for 'bash -eo pipefail', where a failing line fails the step::
-
-      %%runsh --pool test --out a.txt
-      sleep 1
-      echo A > a.txt
-
-    {{expr}} on the line is replaced by the value of a Python expression ({{{{ and }}}} are plain braces).
-    ${{inp}}, ${{out}} and ${{vol}} become the declared paths.
-
-    Options, which come first ('--' ends them):
-
-{help_of(CELL_OPTIONS)}
-    """
+    runsh.__doc__ = inspect.cleandoc(str(runsh.__doc__)).replace("OPTIONS", help_of(CELL_OPTIONS))
 
     # --- %static -------------------------------------------------------------------------------
 
@@ -260,6 +262,16 @@ class StepUpMagics(Magics):
     @needs_local_scope
     @line_magic
     def stepup(self, line: str, local_ns: Names | None = None) -> Any:
+        """See and steer the steps of this notebook.
+
+        VERBS
+
+        STEP is a step's name, or a unique part of it. For instance, to see what is there, and to run a
+        step again with all that depends on it::
+
+          %stepup status
+          %stepup rerun cut
+        """
         word, *rest = without_silencer(line).split(None, 1) or [""]
         if not word:
             self._show(
@@ -481,17 +493,9 @@ VERBS: dict[str, Verb] = {
     "doctor": Verb("doctor", "what stepup_nb found out about this machine and kernel", StepUpMagics._doctor),
 }
 
-StepUpMagics.stepup.__doc__ = f"""See and steer the steps of this notebook.
-
-{_aligned([(f"%stepup {verb.usage}", verb.help) for verb in VERBS.values()], 34)}
-
-    STEP is a step's name, or a unique part of it.
-
-    For instance, to see what is there, and to run a step again with all that depends on it::
-
-      %stepup status
-      %stepup rerun cut
-    """
+StepUpMagics.stepup.__doc__ = inspect.cleandoc(str(StepUpMagics.stepup.__doc__)).replace(
+    "VERBS", _aligned([(f"%stepup {verb.usage}", verb.help) for verb in VERBS.values()], 34)
+)
 
 __all__ = [
     "CELL_OPTIONS",

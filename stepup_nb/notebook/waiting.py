@@ -354,6 +354,7 @@ class WaitTransformer:
         ):
             return
         loop = asyncio.get_running_loop()
+        main_thread = threading.get_ident()
 
         def interrupt(signum: int, frame: FrameType | None) -> None:
             place = _place(frame)
@@ -366,7 +367,7 @@ class WaitTransformer:
 
         def again() -> None:
             if signal.getsignal(signal.SIGINT) is interrupt:
-                signal.raise_signal(signal.SIGINT)
+                signal.pthread_kill(main_thread, signal.SIGINT)
 
         signal.signal(signal.SIGINT, interrupt)
 

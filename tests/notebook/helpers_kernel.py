@@ -12,6 +12,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -83,7 +84,7 @@ class Cell:
     @property
     def record(self) -> dict[str, str]:
         """The record of the steps that it declared."""
-        (found,) = [data for data in self.displays if "text/html" in data]
+        (found,) = [data for data in self.displays if "; as of " in data["text/plain"]]
         return found
 
     @property
@@ -110,7 +111,6 @@ class Kernel:
         self.updates: list[tuple[float, str]] = []
         """When an output was updated, and which."""
         self._variables = {"STEPUP_NB_NOTEBOOK": os.fspath(folder / "nb.ipynb"), **variables}
-        self._number = 0
         folder.mkdir(exist_ok=True)
         self.start_kernel()
 
@@ -120,9 +120,7 @@ class Kernel:
         from jupyter_client.blocking.client import BlockingKernelClient
         from jupyter_client.connect import write_connection_file
 
-        self._number += 1
-        aside = self.folder.parent / f"{self.folder.name}-kernel-{self._number}"
-        aside.mkdir()
+        aside = Path(tempfile.mkdtemp(prefix="kernel-", dir=self.folder.parent))
         file = os.fspath(aside / "kernel.json")
         # No ports, which another program may take before the kernel does.
         write_connection_file(file, transport="ipc", ip=os.fspath(aside / "s"))
@@ -232,6 +230,9 @@ class Kernel:
 
     def _take(self, timeout: float) -> None:
         """Take all messages that are there, or the first that comes in time."""
+        if not self.is_alive:
+            time.sleep(0.01)
+            return
         channels = (self.client.shell_channel, self.client.iopub_channel)
         import zmq
 
@@ -305,13 +306,12 @@ class Kernel:
             if message["parent_header"].get("msg_id") == id:
                 return list(message["content"]["matches"])
 
-    def inspect(self, code: str) -> str:
-        """Press Shift-Tab; return the text that is shown."""
-        id = self.client.inspect(code, len(code), detail_level=0)
-        while True:
-            message = self.client.get_shell_msg(timeout=LONG)
-            if message["parent_header"].get("msg_id") == id:
-                return str(message["content"]["data"].get("text/plain", ""))
+    def help(self, magic: str) -> str:
+        """Ask for help on a magic; return the text that is shown."""
+        cell = self.run_ok(f"{magic}?")
+        assert cell.reply is not None
+        (page,) = cell.reply["payload"]
+        return str(page["data"]["text/plain"])
 
     # --- processes -----------------------------------------------------------------------------
 
