@@ -1,4 +1,4 @@
-"""A small world for the core: files are a dict, commands have a duration and an exit code, an agenda plays reports back.
+"""A small world for the core: files are a dict, commands take time and have an exit code, an agenda plays reports back.
 
 Nothing here sleeps, spawns or reads. `Sim` carries out a scheduler's decisions and keeps a story of what happened,
 in lines ``TIME STEP STATE``; after every message it checks the invariants of SPEC parts 4 and 5.
@@ -43,7 +43,6 @@ from stepup_nb.core.model import (
     SUCCEEDED,
     File,
     FileHash,
-    FileProblem,
     Job,
     Look,
     Outcome,
@@ -177,9 +176,13 @@ class Sim:
                 for key, step in old.graph.steps.items()
                 if step.scope is not None and step.scope.kind is ScopeKind.CELL
             },
-            files=[File(f.path, look=f.look) for f in old.graph.files.values() if isinstance(f.look, FileHash)],
+            files=[
+                File(f.path, look=f.look) for f in old.graph.files.values() if isinstance(f.look, FileHash)
+            ],
             pools=[
-                Pool(p.name, p.size, True, p.tokens, scope=p.scope) for p in old.pools.pools.values() if p.is_defined
+                Pool(p.name, p.size, True, p.tokens, scope=p.scope)
+                for p in old.pools.pools.values()
+                if p.is_defined
             ],
             workers=old.pools.workers,
             next_job=max((job.id for job in self.history), default=0) + 1,
@@ -384,7 +387,9 @@ class Sim:
         self.history.append(start.job)
         if behaviour.touches is not None:
             deed = behaviour.touches
-            self._at(self.now + behaviour.takes / 2, lambda: deed(self) if start.job.id in self.running else None)
+            self._at(
+                self.now + behaviour.takes / 2, lambda: deed(self) if start.job.id in self.running else None
+            )
         self._at(self.now + behaviour.takes, lambda: self._end(start, behaviour.returncode))
 
     def _refuse(self, start: StartJob) -> None:

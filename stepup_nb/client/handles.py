@@ -142,8 +142,10 @@ class StepHandle:
     def why(self) -> list[str]:
         """Say why it ran, runs, or waits."""
         found = self._session.why(self.name)
-        said = dict.fromkeys((*found["outdated"], found["reason"], found["root"]))
-        return [words for words in said if words]
+        words = list(found["outdated"])
+        # What was outdated is the reason of the job, too.
+        words += [more for more in (found["reason"], found["root"]) if more and more not in "; ".join(words)]
+        return words
 
     def __repr__(self) -> str:
         # Shown where nobody asked for it, as at the end of a cell: it starts nothing and never fails.

@@ -107,7 +107,7 @@ class Declaring(Engine):
             for step in list(scope.undecided.values()):
                 self._retire(step)
             self._retire_dormant(scope.id)
-            for path in scope.undecided_statics:
+            for path in list(scope.undecided_statics):
                 self._drop_static(path, scope)
         else:
             scope.statics |= scope.undecided_statics
@@ -131,6 +131,7 @@ class Declaring(Engine):
         if file is not None and scope is not None:
             file.static.discard(scope.id)
             scope.statics.discard(path)
+            scope.undecided_statics.discard(path)
 
     # --- declaring -----------------------------------------------------------------------------
 

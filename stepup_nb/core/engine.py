@@ -579,6 +579,7 @@ class Engine:
         job.inputs = {path: known for path in spec.inp if (known := self._known(path)) is not None}
         step.attempts += 1
         if spec.timeout is not None:
+            job.timeout = spec.timeout
             self._at(self._now + spec.timeout, lambda: self._time_out(step, job))
         self._out.instructions.append(StartJob(job, spec, step.environment, tuple(self._slot_variables(job))))
         self._out.lines.append(LogLine("START", step.key, job.id))
@@ -624,7 +625,7 @@ class Engine:
     def _time_out(self, step: Step, job: Job) -> None:
         if job.id in self.jobs and job.ended is None and job.stop is None:
             self._stop(step, Stop.TIMEOUT)
-            self._touch(step, f"its time-out of {step.spec.timeout:g} s is over; it is being stopped")
+            self._touch(step, f"its time-out of {job.timeout:g} s is over; it is being stopped")
 
     def _gone(self, job: Job) -> None:
         """A job holds nothing any more: give its slots back and wake whoever waited for its end."""
@@ -673,10 +674,7 @@ class Engine:
 
     def _stopped(self, step: Step | None, job: Job) -> None:
         if job.stop is Stop.TIMEOUT:
-            after = (
-                f" of {step.spec.timeout:g} s" if step is not None and step.spec.timeout is not None else ""
-            )
-            self._end(step, job, Outcome.TIMED_OUT, f"stopped after its time-out{after}")
+            self._end(step, job, Outcome.TIMED_OUT, f"stopped after its time-out of {job.timeout:g} s")
         else:
             self._end(step, job, Outcome.CANCELLED, "cancelled by the user")
 

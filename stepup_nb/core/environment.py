@@ -8,9 +8,10 @@ import re
 from collections.abc import Mapping
 
 _DENIED = re.compile(
-    r"JUPYTER\w*TOKEN|JUPYTERHUB_\w*|JPY_\w*|\w*_API_TOKEN|CONFIGPROXY_\w*|STEPUP_NB_TOKEN|STEPUP_NB_JOB|STEPUP_NB_RUN"
+    r"JUPYTER\w*TOKEN|JUPYTERHUB_\w*|JPY_\w*|\w*_API_TOKEN|CONFIGPROXY_\w*"
+    r"|STEPUP_NB_(TOKEN|JOB|RUN|NOTEBOOK|WORKERS)"
 )
-"""Tokens of servers and hubs, and marks of our own that are given anew to each job."""
+"""Tokens of servers and hubs; marks of ours that each job gets anew, and what was said to this kernel alone."""
 
 
 def is_denied(name: str) -> bool:

@@ -491,8 +491,7 @@ class Graph:
         followers += [
             follower
             for follower, name in (*self._awaiting(key), *deserted)
-            if name == key
-            or (name in key and all(s is known for s in self.meanings(name, follower, gone)))
+            if name == key or (name in key and all(s is known for s in self.meanings(name, follower, gone)))
         ]
         look_ahead(key, spec.out, followers)
         while ahead:

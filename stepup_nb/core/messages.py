@@ -386,7 +386,7 @@ def _read(kind: type[Any], readers: Mapping[str, _Read], form: object) -> Any:
     for name, value in form.items():
         read = readers.get(name)
         if read is None:
-            raise ValueError(f"a {kind.__name__} has no '{_shown(name)}'")
+            raise ValueError(f"a {kind.__name__} has no {_shown(name)}")
         try:
             values[name] = read(value)
         except ValueError as error:

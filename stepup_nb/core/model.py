@@ -407,6 +407,8 @@ class Job:
     cpu: float | None = None
     """Processor seconds of the whole tree, as far as it was waited for."""
     stop: Stop | None = None
+    timeout: float = 0.0
+    """Seconds it may take, by the declaration it was started with; 0 where there is no limit."""
     is_launched: bool = False
     """The director was told to start it. Before that, a job only holds its slots while its inputs are confirmed."""
     reads: tuple[str, ...] = ()

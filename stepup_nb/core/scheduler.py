@@ -72,8 +72,10 @@ class _Waiting:
     steps: list[Step] | None
     scope: str
     deadline: float | None
-    ahead: deque[Step] = field(default_factory=deque)
-    """Some that were unfinished when it was last looked: while the first still is, nobody else need be asked."""
+    unfinished: deque[Step] = field(default_factory=deque)
+    """While the first of these is unfinished, nobody else need be asked."""
+    movers: deque[Step] = field(default_factory=deque)
+    """While the first of these can move, likewise."""
 
 
 @dataclass(slots=True)
@@ -442,40 +444,40 @@ class Scheduler(Declaring):
             self._may_be_stuck = False
 
     def _how_far(self, wait: _Waiting) -> str:
-        if self._is_done(wait):
+        if self._next(wait, wait.unfinished, lambda step: True) is None:
             return "done"
         if not self._can_move():
             return "stuck"
-        if not self._may_be_stuck or any(self._is_running_for(wait, job.step) for job in self.jobs.values()):
-            return ""
-        unfinished = (s for s in self.awaited(wait.steps, wait.scope) if self._is_unfinished(s))
-        return "stuck" if all(self.root_cause(s) for s in unfinished) else ""
+        if self._may_be_stuck and not self._is_anything_running_for(wait):
+            mover = self._next(wait, wait.movers, lambda step: not self.root_cause(step))
+            return "stuck" if mover is None else ""
+        return ""
 
-    def _is_done(self, wait: _Waiting) -> bool:
-        # In the long run each step is asked once or twice, not once for each message.
+    def _next(self, wait: _Waiting, some: deque[Step], test: Callable[[Step], bool]) -> Step | None:
+        """Return an unfinished awaited step that passes the test, if there is one.
+
+        In the long run each step is tested once or twice, not once for each message: `some` are those that were
+        not tested since all of them were.
+        """
         scope = self.graph.scopes.get(wait.scope)
         undecided = {} if scope is None else scope.undecided
         for _ in range(2):
-            while wait.ahead:
-                step = wait.ahead[0]
-                if step.is_live and step.key not in undecided and self._is_unfinished(step):
-                    return False
-                wait.ahead.popleft()
-            wait.ahead.extend(s for s in self.awaited(wait.steps, wait.scope) if self._is_unfinished(s))
-        return not wait.ahead
+            while some:
+                step = some[0]
+                if step.is_live and step.key not in undecided and self._is_unfinished(step) and test(step):
+                    return step
+                some.popleft()
+            some.extend(s for s in self.awaited(wait.steps, wait.scope) if self._is_unfinished(s))
+        return None
 
     def _is_unfinished(self, step: Step) -> bool:
         return step.state not in FINISHED and not self.is_idle_option(step)
 
-    def _is_running_for(self, wait: _Waiting, key: str) -> bool:
-        step = self.graph.steps.get(key)
+    def _is_anything_running_for(self, wait: _Waiting) -> bool:
         scope = self.graph.scopes.get(wait.scope)
-        return (
-            wait.steps is None
-            and step is not None
-            and step.state is RUNNING
-            and not (scope is not None and key in scope.undecided)
-        )
+        undecided = {} if scope is None else scope.undecided
+        steps = (self.graph.steps.get(job.step) for job in self.jobs.values() if job.step not in undecided)
+        return wait.steps is None and any(step is not None and step.state is RUNNING for step in steps)
 
     def is_idle_option(self, step: Step) -> bool:
         """Tell whether a step is optional and nobody needs it: no wait is for it."""

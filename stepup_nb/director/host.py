@@ -219,9 +219,16 @@ class ThreadHost:
         """Where it listens."""
         return str(self._said["socket"])
 
+    @property
+    def notes(self) -> list[str]:
+        """What it said when it started."""
+        return list(self._said["notes"])
+
     def join(self) -> None:
-        """Wait for its end, after a ``shutdown``."""
+        """Wait for its end, after a ``shutdown``; raise what ended it, if that was a mistake of ours."""
         self._thread.join()
+        if self._error is not None:
+            raise self._error
 
     def _run(self, arguments: Arguments) -> None:
         def say(words: dict[str, Any]) -> None:

@@ -113,7 +113,29 @@ class _News:
         return bool(self.steps or self.gone or self.pools or self.lines or self.has_settings)
 
 
-Answer = Callable[[], None]
+class _Answers:
+    """What a turn has to answer, in the order of the requests."""
+
+    def __init__(self) -> None:
+        self._answers: list[tuple[Callable[[], None], bool]] = []
+
+    def add(self, answer: Callable[[], None], *, is_query: bool = False) -> None:
+        """Have something answered after the commit; a question also if that fails."""
+        self._answers.append((answer, is_query))
+
+    def ask(self) -> None:
+        """Answer the questions, and keep the other answers."""
+        for answer, is_query in self._answers:
+            if is_query:
+                answer()
+        self._answers = [(answer, is_query) for answer, is_query in self._answers if not is_query]
+
+    def give(self) -> None:
+        """Give all answers."""
+        for answer, _ in self._answers:
+            answer()
+
+
 Query = Callable[[Client, Request], dict[str, Any]]
 
 
@@ -152,7 +174,7 @@ class Director:
         self._tick_timer: Timer | None = None
         self._tick_at: float | None = None
         self._idle_timer: Timer | None = None
-        self._unsaved: tuple[Decision, list[Answer]] | None = None
+        self._unsaved: tuple[Decision, _Answers] | None = None
         self._notes = dict.fromkeys(notes)
         self._trouble = ""
         """Why nothing can be written down now."""
@@ -223,7 +245,7 @@ class Director:
     def _round(self) -> None:
         inbox, self._inbox = self._inbox, []
         decision = Decision()
-        answers: list[Answer] = []
+        answers = _Answers()
         now = self._clock()
         for item in inbox:
             if isinstance(item, tuple):
@@ -235,20 +257,23 @@ class Director:
                     self._notes[str(error)] = None
         self._finish(decision, answers)
 
-    def _finish(self, decision: Decision, answers: list[Answer]) -> None:
+    def _finish(self, decision: Decision, answers: _Answers) -> None:
         settings = {"workers": self.scheduler.pools.workers} if decision.settings else None
+        # What was forgotten may have been declared anew in the same turn.
+        gone = {k: step for k, step in decision.forgotten.items() if k not in self.scheduler.graph.steps}
+        decision.steps.update(gone)
         try:
-            self._store.save(decision, self._tails_to_keep, forgotten=decision.forgotten, settings=settings)
+            self._store.save(decision, self._tails_to_keep, forgotten=gone, settings=settings)
         except StoreFull as full:
             # Nothing may happen that is not written down: keep all of it, and try again.
             self._unsaved = (decision, answers)
             self._reactor.call_after(RETRY_STORE, self._save_again)
             self._set_trouble(str(full))
+            answers.ask()
             return
         self._set_trouble("")
         self._act(decision)
-        for answer in answers:
-            answer()
+        answers.give()
         self._tell(decision)
         if self._idle_timer is None:
             self._idle_timer = self._reactor.call_after(IDLE_AFTER, self._when_idle)
@@ -311,17 +336,17 @@ class Director:
         return self._queries.get(op) if isinstance(op, str) else None
 
     def _take_request(
-        self, client: Client, request: Request, now: float, decision: Decision, answers: list[Answer]
+        self, client: Client, request: Request, now: float, decision: Decision, answers: _Answers
     ) -> None:
         query = self._query(request)
         if query is not None:
-            answers.append(lambda: self._answer_query(query, client, request))
+            answers.add(lambda: self._answer_query(query, client, request), is_query=True)
             return
         try:
             command = self._command(client, request)
         except (StepUpError, ValueError, KeyError) as error:
             refusal = _not_understood(error)
-            answers.append(lambda: client.refuse(request, refusal))
+            answers.add(lambda: client.refuse(request, refusal))
             return
         is_later = isinstance(command, Wait | Clean)
         try:
@@ -333,11 +358,11 @@ class Director:
                 self._asked.pop(command.token, None)
                 client.waits.discard(command.token)
             unwanted = error if isinstance(error, StepUpError) else _internal(error)
-            answers.append(lambda: client.refuse(request, unwanted))
+            answers.add(lambda: client.refuse(request, unwanted))
             return
         if not is_later:
             reply = decision.reply
-            answers.append(lambda: client.answer(request, reply))
+            answers.add(lambda: client.answer(request, reply))
 
     def _answer_query(self, query: Query, client: Client, request: Request) -> None:
         try:
@@ -648,7 +673,7 @@ class Director:
                 "event": "changes",
                 "at": self._clock(),
                 "steps": rows,
-                "gone": list(news.gone),
+                "gone": [key for key in news.gone if key not in self.scheduler.graph.steps],
                 "pools": [view.pool_row(self.scheduler, pool) for pool in self.scheduler.pools.defined()],
                 "counts": view.counts(self.scheduler),
                 "workers": self.scheduler.pools.workers,

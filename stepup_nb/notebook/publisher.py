@@ -241,8 +241,9 @@ class Publisher:
 
     def _take(self, event: Row) -> None:
         self.last_event = event
-        self._take_rows(event["steps"])
+        # Who is forgotten and declared again at once is in both.
         self._take_rows([_forgotten(name) for name in event["gone"]])
+        self._take_rows(event["steps"])
         self._mark(lambda live: live.follows_all)
 
     def _take_rows(self, rows: Iterable[Row]) -> None:

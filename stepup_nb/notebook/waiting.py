@@ -292,7 +292,7 @@ def rewrite(lines: list[str]) -> list[str]:
     What is indented, in a string or continued on the next line stays a magic, which waits the plain way.
     """
     waits = {number: match for number, line in enumerate(lines, 1) if (match := _WAIT.fullmatch(line))}
-    if not waits or lines[0].startswith("%%"):
+    if not waits or _text(lines).lstrip().startswith("%%"):
         return lines
     # Shell commands and options are no Python ("5s" is no number, "don't" no string): they are left out
     # before Python's tokenizer is asked what is in a string.
@@ -329,7 +329,7 @@ class WaitTransformer:
         rewritten = lines
         if choose(self._ip) == "await" and _text(lines) == self._requested():
             rewritten = rewrite(lines)
-        if rewritten is not lines and rewritten != lines:
+        if rewritten != lines:
             self._rewritten = _text(lines)
         return rewritten
 
@@ -345,10 +345,10 @@ class WaitTransformer:
         ipykernel only cancels such a cell, which stops it at its next await: never in a long calculation. Its
         handler comes back by itself when the cell ends.
         """
+        rewritten, self._rewritten = self._rewritten, None
         previous = signal.getsignal(signal.SIGINT)
         if (
-            self._rewritten is None
-            or _text([info.raw_cell]) != self._rewritten
+            _text([info.raw_cell]) != rewritten
             or threading.current_thread() is not threading.main_thread()
             or not callable(previous)
         ):

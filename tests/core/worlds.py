@@ -279,7 +279,9 @@ class Play:
 
     def wait(self, step: str | None, timeout: float | None) -> None:
         """Wait in the cell that is open."""
-        if self.sim.scheduler.pools.is_paused or any(p.is_paused for p in self.sim.scheduler.pools.pools.values()):
+        if self.sim.scheduler.pools.is_paused or any(
+            p.is_paused for p in self.sim.scheduler.pools.pools.values()
+        ):
             timeout = timeout or 5.0  # a wait goes on while something is paused
         self.sim.wait(*([step] if step else []), timeout=timeout, scope=self.sim._scope)
 
@@ -388,7 +390,9 @@ def check_calm(sim: Sim) -> None:
             now = uptodate.manifest(step.spec, inputs, step.env_hashes)
             assert uptodate.inp_digest(now) == step.record.inp_digest, f"{step.key} is of other inputs"
             for path in step.spec.out:
-                assert step.record.content_of_output(path) == _content(sim, path), f"{path} is not what was made"
+                assert step.record.content_of_output(path) == _content(sim, path), (
+                    f"{path} is not what was made"
+                )
                 assert sim.files[path] == from_scratch(sim, path)
     assert_no_circle(sim)
     assert view.status(scheduler)["counts"] == view.counts(scheduler)
@@ -435,7 +439,9 @@ def declare_all_again(sim: Sim) -> list[str]:
     sim.ran()
     for scope in list(graph.scopes.values()):
         if scope.steps and scope.kind is not ScopeKind.SESSION:
-            if scope.kind is ScopeKind.CELL or not any(_is_unfinished(sim, step) for step in scope.steps.values()):
+            if scope.kind is ScopeKind.CELL or not any(
+                _is_unfinished(sim, step) for step in scope.steps.values()
+            ):
                 _declare_round_again(sim, scope)
     sim.end_cell()
     sim.wait()

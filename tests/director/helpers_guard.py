@@ -39,7 +39,10 @@ HOST = """
     def main(arguments):
         reactor = Reactor()
         executor = LocalExecutor(
-            reactor, lambda end: None, logs=LogFolder(arguments["folder"] + "/logs"), marker=run_marker(arguments["database"])
+            reactor,
+            lambda end: None,
+            logs=LogFolder(arguments["folder"] + "/logs"),
+            marker=run_marker(arguments["database"]),
         )
 
         def die():
@@ -72,8 +75,10 @@ class House:
         arguments = {"folder": str(folder), "commands": list(commands), "database": self.database}
         given = {"path": [str(folder)], "arguments": arguments}
         self.kernel = subprocess.Popen(
-            [sys.executable, "-c", textwrap.dedent(KERNEL), sys.executable, guard.__file__, json.dumps(given)]
-            + [str(folder / "guard")],
+            [
+                *(sys.executable, "-c", textwrap.dedent(KERNEL), sys.executable, guard.__file__),
+                *(json.dumps(given), str(folder / "guard")),
+            ],
             stderr=(folder / "stderr").open("wb"),
         )
         until(lambda: self._read("guard"))

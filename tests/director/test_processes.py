@@ -165,7 +165,7 @@ def test_the_peak_of_memory_is_the_sum_over_the_tree(world):
 
 def test_the_peak_of_a_process_that_is_larger_than_us_is_seen_however_short_it_lives(world):
     size = 300_000_000
-    ended = world.run(*python(f"import os; x = b"x" * {size}; os._exit(0)"))
+    ended = world.run(*python(f"import os; x = b'x' * {size}; os._exit(0)"))
     assert ended.peak_rss is not None
     assert size < ended.peak_rss < 1.3 * size
 

@@ -401,7 +401,11 @@ def test_after_a_restart_run_all_runs_nothing_and_shows_what_was_recorded(new_ke
         ("l", "%load_ext stepup_nb"),
         ("p", "%pool test 2"),
         ("a", "%%runsh --pool test --out a.txt\necho A > a.txt; echo made A"),
-        ("b", "from stepup_nb.api import runsh\nfor i in range(20):\n    runsh(f'echo {i} | tee {i}.out', out=f'{i}.out', pool='test')"),
+        (
+            "b",
+            "from stepup_nb.api import runsh\nfor i in range(20):\n"
+            "    runsh(f'echo {i} | tee {i}.out', out=f'{i}.out', pool='test')",
+        ),
         ("c", "h = %runsh -i a.txt -o c.txt -- cp a.txt c.txt; echo copied"),
         ("n", "%runsh echo nothing declared"),
         ("w", "%stepup wait"),
@@ -657,7 +661,8 @@ def test_status_why_log_and_history_say_what_was(kernel):
     ]
     assert kernel.run_ok("%stepup log cut").text == "── stdout of cut\ndone\n── stderr of cut\nhm\n"
     shown = kernel.run_ok("%stepup history").displays[0]["text/plain"].splitlines()
-    assert shown[0].split()[:3] == ["job", "outcome", "start"] and shown[-1].endswith("cut")
+    assert shown[0].split()[:3] == ["job", "outcome", "start"]
+    assert any(line.endswith("cut") for line in shown)
     assert set(json.loads(kernel.run_ok("%stepup status --json").text)) == set(kernel.status())
 
 

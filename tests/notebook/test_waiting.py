@@ -161,6 +161,7 @@ def test_what_stands_before_it_in_the_cell_does_not_matter(before: str) -> None:
         "    %stepup wait\n",
         "for x in y:\n    %stepup wait\n",
         "%%time\n%stepup wait\n",
+        "\n  %%time\n%stepup wait\n",
         "%%runsh\n%stepup wait\n",
         'x = """\n%stepup wait\n"""\n',
         "x = '''%stepup x\n%stepup wait\n'''\n",
@@ -257,8 +258,10 @@ class Kernel:
         self.client.load_connection_file(connection_file)
         # Without the heartbeat, which takes a kernel that is slow to start for a dead one.
         self.client.start_channels(hb=False)
-        self.client.wait_for_ready(timeout=LONG)
         self.messages: list[dict[str, Any]] = []
+
+    def set_up(self) -> None:
+        self.client.wait_for_ready(timeout=LONG)
         assert self.run(SETUP)["status"] == "ok"
         self._send("comm_open", {"comm_id": "b", "target_name": "button", "data": {}})
         self.version = tuple(self.value("list(__import__('ipykernel').version_info[:2])"))
@@ -347,8 +350,11 @@ def kernel_python(request: pytest.FixtureRequest) -> Path:
 def kernel(kernel_python: Path, tmp_path: Path) -> Iterator[Kernel]:
     pytest.importorskip("jupyter_client")
     kernel = Kernel(kernel_python, tmp_path)
-    yield kernel
-    kernel.close()
+    try:
+        kernel.set_up()
+        yield kernel
+    finally:
+        kernel.close()
 
 
 @pytest.fixture
@@ -492,7 +498,7 @@ def test_plain_code_before_the_wait_can_be_interrupted(kernel: Kernel) -> None:
 
 @pytest.mark.kernel
 def test_an_interrupt_between_two_statements_is_not_lost(kernel: Kernel) -> None:
-    """It had no effect before the next await; raised in IPython's coroutine, it ended the kernel now and then."""
+    """It had no effect before the next await; raised in IPython's coroutine, it could end the kernel."""
     kernel.run(
         "import signal\n"
         "compile_statement, presses = type(ip.compile).__call__, []\n"

@@ -1,0 +1,20 @@
+"""A notebook for every test that asks for one, with a director in a thread unless the test says otherwise."""
+
+import pytest
+from director.helpers_world import LAUNCHES, Notebook
+
+
+@pytest.fixture(params=["thread"])
+def notebook(request, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    folder = tmp_path / "project"
+    folder.mkdir()
+    notebook = Notebook(folder, LAUNCHES[request.param])
+    yield notebook
+    notebook.close()
+
+
+@pytest.fixture
+def session(notebook):
+    """A session of that notebook; no director is started yet."""
+    return notebook.begin()
