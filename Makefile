@@ -26,7 +26,7 @@ define environment
 @$(1)/bin/python -m pip install -qq $(2)
 endef
 
-.PHONY: help demo lab test test-long check format lint types kernels clean
+.PHONY: help demo lab test test-long bench check format lint types kernels clean
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,6 +45,9 @@ test: lint types kernels ## All checks and all tests but the slow ones
 
 test-long: kernels .venv/.dev ## The tests that take minutes
 	@$(BIN)/python -m pytest -m slow --timeout=1800 $(ARGS)
+
+bench: .venv/.dev ## Print times that no test asserts, with ninja's beside them
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python benchmarks/figures.py $(ARGS)
 
 check: lint types ## Format, lint, types and the fast tests, in under a minute
 	@$(BIN)/python -m pytest -q -m "not slow and not kernel and not browser" $(ARGS)

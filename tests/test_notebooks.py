@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +38,17 @@ def test_a_lesson_executes_from_scratch_and_again_on_what_it_left(lesson: Path, 
         if "text/html" in output.get("data", {})
     ]
     assert records, "a lesson shows the records of its steps"
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize("lesson", LESSONS, ids=lambda path: path.stem)
+def test_a_lesson_executes_where_cells_have_ids(lesson: Path, tmp_path: Path) -> None:
+    # As under JupyterLab: what was allowed to cells without ids once was an error there.
+    folder = tmp_path / "notebooks"
+    shutil.copytree(lesson.parent, folder, ignore=shutil.ignore_patterns(".*", "*.stepup.db*", "build"))
+    command = [sys.executable, "-m", "stepup_nb", "execute", lesson.name, "-o", str(tmp_path / "out.ipynb")]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("lesson", LESSONS, ids=lambda path: path.stem)

@@ -302,7 +302,8 @@ def test_an_interrupt_ends_the_wait_and_no_step(kernel, code):
     kernel.until(lambda: any("1 running" in shown["text/plain"] for shown in waiting.displays))
     kernel.interrupt()
     kernel.finish(waiting)
-    assert waiting.reply["ename"] == "KeyboardInterrupt"
+    # The %%time of IPython 8 shows what its body raised, and ends well all the same.
+    assert waiting.reply.get("ename", "KeyboardInterrupt") == "KeyboardInterrupt"
     assert waiting.error == "KeyboardInterrupt: wait interrupted; steps keep running"
     assert "■ stopped waiting" in waiting.displays[0]["text/plain"]
     assert kernel.states() == {f"runsh {until('go')}; echo A": "RUNNING"}
