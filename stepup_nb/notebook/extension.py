@@ -5,12 +5,14 @@ Loading starts nothing: the director comes with the first step or pool.
 
 from __future__ import annotations
 
+import asyncio
 import atexit
 import contextlib
 import os
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from concurrent.futures import Future
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -46,10 +48,12 @@ class StepUp(SingletonConfigurable):
 
 
 @dataclass(slots=True)
-class _Waiting:
+class _Wait:
     """A wait under way."""
 
-    report: dict[str, Any] | None = None
+    done: Future[dict[str, Any]] = field(default_factory=Future)
+    report: dict[str, Any] = field(default_factory=dict)
+    """Empty until it has ended by itself."""
     live: Progress | None = None
     on_screen: TerminalLine | None = None
 
@@ -242,21 +246,24 @@ class Extension:
         from stepup_nb.notebook.magics import WaitLine
 
         asked = WaitLine.parse(line, self.ip.user_ns)
-        with self._progress(asked.steps) as progress:
-            progress.report = await waiting.wait_async(
-                self.begin_session().begin_wait(asked.steps, asked.timeout)
-            )
-        asked.finish(progress.report)
+        with self._waiting(asked.steps, asked.timeout) as wait:
+            try:
+                wait.report = await waiting.wait_async(wait.done)
+            except asyncio.CancelledError:
+                # This is a line of a cell, which only an interrupt cancels: one that came before the wait began.
+                if (task := asyncio.current_task()) is not None:
+                    task.uncancel()
+                raise KeyboardInterrupt from None
+        asked.finish(wait.report)
 
     def wait(self, steps: list[str] | None, timeout: float | None) -> dict[str, Any]:
         """Wait in whatever way this kernel allows from where this is called; return the report."""
-        with self._progress(steps) as progress:
-            done = self.begin_session().begin_wait(steps, timeout)
+        with self._waiting(steps, timeout) as wait:
             if waiting.choose(self.ip) == "nested":
-                progress.report = waiting.wait_nested(done, self.ip.kernel)
+                wait.report = waiting.wait_nested(wait.done, self.ip.kernel)
             else:
-                progress.report = waiting.wait_blocking(done, tick=progress.tick)
-        return progress.report
+                wait.report = waiting.wait_blocking(wait.done, tick=wait.tick)
+        return wait.report
 
     def finish(self) -> dict[str, int]:
         """Wait for all steps, show everything as it is then, and count what did not succeed.
@@ -272,33 +279,35 @@ class Extension:
         return {"failed": len(report["failed"]), "pending": sum(row["number"] for row in report["stuck"])}
 
     @contextlib.contextmanager
-    def _progress(self, steps: list[str] | None) -> Iterator[_Waiting]:
-        """Show how far a wait is, and at its end bring everything that is shown up to date."""
-        progress = _Waiting()
+    def _waiting(self, steps: list[str] | None, timeout: float | None) -> Iterator[_Wait]:
+        """Begin a wait and show how far it is; at its end bring everything that is shown up to date."""
+        wait = _Wait()
         try:
-            self._begin_progress(progress, steps)
-            yield progress
+            self._begin_wait(wait, steps, timeout)
+            yield wait
         except KeyboardInterrupt as interrupt:
             words = str(interrupt) or "wait interrupted; steps keep running"
             raise failures.without_traceback(KeyboardInterrupt(words)) from None
         finally:
-            self._end_progress(progress, is_all=steps is None and progress.report is not None)
+            self._end_wait(wait, is_all=steps is None and bool(wait.report))
 
-    def _begin_progress(self, progress: _Waiting, steps: list[str] | None) -> None:
+    def _begin_wait(self, wait: _Wait, steps: list[str] | None, timeout: float | None) -> None:
         session = self.begin_session()
         names = None if steps is None else [row["name"] for row in session.rows(steps)]
+        wait.done = session.begin_wait(steps, timeout)
         if not self.has_front_end:
-            progress.on_screen = TerminalLine(session.status, Progress(names, {}))
+            wait.on_screen = TerminalLine(session.status, Progress(names, {}))
         elif self._cells.current is not None:
-            progress.live = Progress(names, session.status()["counts"])
-            self._records.show(progress.live)
+            status = session.status()
+            wait.live = Progress(names, status["counts"])
+            self._records.show(wait.live, status)
 
-    def _end_progress(self, progress: _Waiting, *, is_all: bool) -> None:
-        if progress.on_screen is not None:
-            progress.on_screen.end(progress.report)
-        publisher, live = self._records.publisher, progress.live
+    def _end_wait(self, wait: _Wait, *, is_all: bool) -> None:
+        if wait.on_screen is not None:
+            wait.on_screen.end(wait.report or None)
+        publisher, live = self._records.publisher, wait.live
         if live is not None and publisher is not None:
-            live.end(progress.report)
+            live.end(wait.report or None)
             publisher.touch(live)
         self._records.end_wait(is_all=is_all)
         if live is not None and publisher is not None:

@@ -15,8 +15,8 @@ from stepup_nb.client.handles import StepHandle
 from stepup_nb.client.session import Session
 from stepup_nb.core.model import ScopeKind
 from stepup_nb.notebook.cells import Cell
-from stepup_nb.notebook.outputs import CellRecord, Progress
-from stepup_nb.notebook.publisher import Bundle, Live, Publisher
+from stepup_nb.notebook.outputs import CellRecord
+from stepup_nb.notebook.publisher import Bundle, Live, Publisher, Row
 
 _UNWATCHED = "no front end is watching: a notebook that does not end in '%stepup wait' loses what still runs"
 
@@ -42,12 +42,13 @@ class Records:
         self._warned: CellRecord | None = None
         """The one with the warning that nobody watches, until somebody waits."""
 
-    def show(self, live: CellRecord | Progress) -> None:
-        """Display an output in the executing cell, and keep it up to date."""
-        self._display(live)
+    def show(self, live: Live, event: Row | None = None) -> None:
+        """Display an output in the executing cell, and keep it up to date; `event` is what is known by now."""
         if self.publisher is None:
             self.publisher = Publisher(self._begin_session(), self._update)
+        # First followed: an interrupt in between must not leave an output that nobody completes.
         self.publisher.follow(live)
+        self._display(live, event)
 
     def add(self, cell: Cell | None, scope: str, handle: StepHandle) -> None:
         """Show a step that has been declared just now, in the record of the cell that declared it."""
@@ -126,10 +127,11 @@ class Records:
 
     # --- displays ------------------------------------------------------------------------------
 
-    def _display(self, live: Live) -> None:
+    def _display(self, live: Live, event: Row | None = None) -> None:
         from IPython.display import publish_display_data
 
-        event = self.publisher.last_event if self.publisher is not None else {}
+        if event is None:
+            event = self.publisher.last_event if self.publisher is not None else {}
         live.last_bundle = live.draw([row for row in live.steps.values() if "state" in row], event)
         publish_display_data(live.last_bundle, transient={"display_id": live.display_id})
 
