@@ -279,13 +279,20 @@ class LocalExecutor(Executor):
 
     def _adopt(self) -> None:
         """Find out which processes have become our children, and whose they are."""
+        # One that ended after the list was read may have left us children that the list does not have.
+        while self._adopt_listed():
+            pass
+
+    def _adopt_listed(self) -> bool:
+        """Adopt who is on the list of our children now; return whether one of them had ended already."""
+        has_reaped = False
         for pid in self._nursery.pids() - self._pids:
             found = processes.look(pid)
             owners = None if found is None else self._owners(pid, found.session)
             if found is None or owners is None:
                 continue
-            if found.state == "Z":
-                self._reap(pid, owners)
+            if found.state == "Z" and self._reap(pid, owners)[0] is not None:
+                has_reaped = True
                 continue
             if all(job.phase is _Phase.KILLING for job in owners):
                 self._kill_stray(pid)
@@ -298,19 +305,32 @@ class LocalExecutor(Executor):
             self._strays[pid] = stray = _Stray(pid, pidfd, owners)
             self._pids.add(pid)
             self._watch(pidfd, partial(self._on_stray_end, stray))
+        return has_reaped
 
     def _owners(self, pid: int, session: int) -> set[_Job] | None:
         """Return the jobs that a child may belong to; None for one that is none of our business."""
         number = self._spawner.job_of(pid)
-        if number is None and processes.environment_word(pid, processes.RUN_VARIABLE) == self._marker:
-            word = processes.environment_word(pid, processes.JOB_VARIABLE) or ""
-            number = int(word) if word.isdigit() else -1
+        if number is None:
+            number = self._job_in_environment(pid)
         if number is not None:
             return {self._jobs[number]} if number in self._jobs else set()
         if not self._owns_process or session == os.getsid(0):
             # Not a job's: each has a session of its own, and no process comes back from there into ours.
             return None
         return set(self._jobs.values())
+
+    def _job_in_environment(self, pid: int) -> int | None:
+        """Return the job that the environment of a process names, where its mark is missing; None where it has none."""
+        for pause in (0.0005, 0.001, 0.0):
+            found = processes.environment(pid)
+            if found.get(processes.RUN_VARIABLE) == self._marker:
+                word = found.get(processes.JOB_VARIABLE, "")
+                return int(word) if word.isdigit() else -1
+            if found:
+                return None
+            # For some µs in the middle of an exec a process has no environment; after `env -i`, for ever.
+            time.sleep(pause)
+        return None
 
     def _own(self, job: _Job) -> list[_Stray]:
         return [stray for stray in self._strays.values() if stray.owners == {job}]

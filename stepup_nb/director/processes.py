@@ -162,18 +162,14 @@ def send_group(pid: int, number: int) -> None:
         pass
 
 
-def environment_word(pid: int, variable: str) -> str | None:
-    """Return the value of a variable when the process was started; None where that cannot be seen."""
+def environment(pid: int) -> dict[str, str]:
+    """Return the variables that a process was started with; none where they cannot be seen."""
     try:
         with open(f"/proc/{pid}/environ", "rb", buffering=0) as file:
-            text = file.read()
+            text = file.read().decode("utf-8", "replace")
     except OSError:
-        return None
-    start = f"{variable}=".encode()
-    for word in text.split(b"\0"):
-        if word.startswith(start):
-            return word[len(start) :].decode("utf-8", "replace")
-    return None
+        return {}
+    return {name: value for name, sign, value in (word.partition("=") for word in text.split("\0")) if sign}
 
 
 class Nursery:
@@ -276,7 +272,7 @@ def _sweep_once(database: str, ours: set[int], names: list[str]) -> list[int]:
 
 def _is_left(pid: int, database: str) -> bool:
     """Whether a process carries the marker of a run of this database whose director is gone."""
-    run = environment_word(pid, RUN_VARIABLE) or ""
+    run = environment(pid).get(RUN_VARIABLE, "")
     start, dot, director = run.rpartition(".")
     number, dash, born = director.partition("-")
     if start != database or not dot or not dash or not number.isdigit():

@@ -164,7 +164,7 @@ def test_the_peak_of_memory_is_the_sum_over_the_tree(world):
 
 
 def test_the_peak_of_a_process_that_is_larger_than_us_is_seen_however_short_it_lives(world):
-    size = 300_000_000
+    size = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 + 200_000_000
     ended = world.run(*python(f"import os; x = b'x' * {size}; os._exit(0)"))
     assert ended.peak_rss is not None
     assert size < ended.peak_rss < 1.3 * size
@@ -405,6 +405,24 @@ def test_what_cannot_be_attributed_dies_with_the_last_job_it_may_belong_to(world
     assert alive(nap) == []
     world.executor.stop(later)
     world.wait(later)
+
+
+def test_what_a_process_leaves_that_ends_while_our_children_are_counted_is_found(
+    world, gate, nap, monkeypatch
+):
+    # The list had the parent and not yet its child; the parent was reaped, and nothing looked again.
+    listed = world.executor._nursery.pids
+
+    def pids():
+        found = listed()
+        for pid in found - world.executor._pids:
+            gate.open()
+            until(lambda pid=pid: processes.look(pid).state == "Z" or processes.look(pid).name == "sleep")
+        return found
+
+    monkeypatch.setattr(world.executor._nursery, "pids", pids)
+    assert world.run(f"(read x < gate; sleep {nap} & exit) & true").leftovers == ("sleep",)
+    assert alive(nap) == []
 
 
 def test_where_the_mark_cannot_be_set_the_environment_tells_jobs_apart(world, gate, nap, monkeypatch):
