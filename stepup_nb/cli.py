@@ -25,7 +25,7 @@ from stepup_nb.client.machine import usable_cores, workers_from
 from stepup_nb.core import public
 from stepup_nb.core.errors import StepUpError, UsageError
 from stepup_nb.core.words import counted, did_you_mean
-from stepup_nb.notebook import ansi, record, show
+from stepup_nb.notebook import ansi, show
 from stepup_nb.terminal import Terminal
 
 PROGRAM = "stepup-nb"
@@ -126,7 +126,9 @@ def _tables(found: Mapping[str, Any]) -> str:
     # What is only remembered is told apart where there is anything else.
     shown = [row for row in found["steps"] if not (is_live and row["dormant"])]
     if shown:
-        parts.append(show.table(("state", "step", "pool", "time", "reason"), map(_cells, shown), widest=60))
+        parts.append(
+            show.table(("state", "step", "pool", "time", "why"), map(show.step_cells, shown), widest=60)
+        )
     dormant = len(found["steps"]) - len(shown)
     if dormant:
         parts.append(f"{counted(dormant, 'step')} known from earlier and not declared in this session")
@@ -137,17 +139,6 @@ def _tables(found: Mapping[str, Any]) -> str:
         ]
         parts.append(show.table(("cannot run", "because"), rows))
     return "\n\n".join(parts)
-
-
-def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
-    pools = (f"{name}:{slots}" if slots > 1 else name for name, slots in row["pool"].items())
-    return (
-        "SKIP" if row["skipped"] and row["state"] == "SUCCEEDED" else row["state"],
-        row["label"],
-        ", ".join(pools),
-        record.duration(row["duration"]) if row["duration"] is not None else "",
-        row["reason"],
-    )
 
 
 def _database(options: argparse.Namespace) -> str:

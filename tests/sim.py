@@ -486,6 +486,9 @@ def _plain(value: Any) -> Any:
     return value
 
 
+_NONE = dict.fromkeys(StepState, 0)
+
+
 def check_invariants(sim: Sim) -> None:
     """Assert what must hold after every message."""
     scheduler = sim.scheduler
@@ -505,7 +508,7 @@ def check_invariants(sim: Sim) -> None:
         assert pool.held == held.get(pool.name, {}), "a pool's occupancy is not what its jobs hold"
     assert {path: set(jobs) for path, jobs in scheduler._dying.items()} == dying
     assert sorted(pools.busy.values()) == sorted(scheduler.jobs), "a worker is busy without a job"
-    counts = dict.fromkeys(StepState, 0)
+    counts = _NONE.copy()
     waiting = {step.key for step in pools.waiting()}
     number_waiting = 0
     for key, step in graph.steps.items():

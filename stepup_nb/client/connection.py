@@ -16,7 +16,8 @@ from typing import Any
 from stepup_nb.core.errors import StepUpError, UsageError, from_json
 from stepup_nb.core.frames import ANSWER_LIMIT, Frames, frame
 
-_CHUNK = 1 << 18
+_CHUNK = 1 << 16
+"""Bytes read at once; memory for more would be asked from the system, and given back, each time."""
 _LONGEST = 1e6
 """Seconds of one wait at most: the system counts milliseconds in 31 bits."""
 
@@ -44,8 +45,6 @@ class Connection:
         The director's socket.
     token
         What lets us in.
-    role
-        ``owner`` for the kernel that the director lives with, else ``user``.
     timeout
         Seconds after which a director that does not answer counts as gone; None waits for ever.
 
@@ -55,7 +54,7 @@ class Connection:
         Nobody listens there, or the token is not accepted.
     """
 
-    def __init__(self, path: str, token: str, role: str = "user", *, timeout: float | None = None) -> None:
+    def __init__(self, path: str, token: str, *, timeout: float | None = None) -> None:
         self._asking = threading.Lock()
         self._sending = threading.Lock()
         self._frames = Frames(ANSWER_LIMIT)
@@ -70,7 +69,7 @@ class Connection:
             self._sock.close()
             raise DirectorGone(f"no director at {path}") from error
         _open.add(self)
-        self.greeting = self.request("hello", hello=token, role=role)
+        self.greeting = self.request("hello", hello=token)
 
     def request(self, op: str, **fields: Any) -> dict[str, Any]:
         """Ask, and return the answer.

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 
-def usable_cores(environ: Mapping[str, str] = os.environ, cgroup: Path = Path("/sys/fs/cgroup")) -> int:
+def usable_cores(
+    environ: Mapping[str, str] = os.environ,
+    cgroup: Path = Path("/sys/fs/cgroup"),
+    own: Path = Path("/proc/self/cgroup"),
+) -> int:
     """Return how many cores a container, a hub or the affinity leaves us; at least 1.
 
     Parameters
@@ -17,31 +21,53 @@ def usable_cores(environ: Mapping[str, str] = os.environ, cgroup: Path = Path("/
         ``CPU_LIMIT`` is what JupyterHub sets.
     cgroup
         Where the control groups are mounted: version 2 has ``cpu.max``, version 1 a quota and a period.
+    own
+        Says in which groups this process is; each group's limit counts for all groups in it.
     """
     limits = [
         float(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
     ]
-    limits += _number(environ.get("CPU_LIMIT", ""), "1")
-    limits += _number(*_words(cgroup / "cpu.max"))
-    limits += _number(
-        *_words(cgroup / "cpu" / "cpu.cfs_quota_us")[:1], *_words(cgroup / "cpu" / "cpu.cfs_period_us")[:1]
-    )
+    limits += _quota(environ.get("CPU_LIMIT", ""), "1")
+    for folder in _groups(cgroup, own):
+        limits += _quota(*_words(folder / "cpu.max"))
+        limits += _quota(*_words(folder / "cpu.cfs_quota_us"), *_words(folder / "cpu.cfs_period_us"))
     return max(1, math.floor(min(limits)))
 
 
-def _words(path: Path) -> list[str]:
+def _groups(cgroup: Path, own: Path) -> Iterator[Path]:
+    """Yield the folders of the groups that this process is in, with those around them."""
+    yield cgroup
+    yield cgroup / "cpu"
+    for line in _lines(own):
+        # "0::/user.slice/session" in version 2, "4:cpu,cpuacct:/docker/1f" in version 1
+        _, controllers, path = (*line.split(":", 2), "", "")[:3]
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        root = cgroup / "cpu" if controllers else cgroup
+        parts = [part for part in path.split("/") if part not in ("", "..")]
+        for number in range(len(parts), 0, -1):
+            yield root.joinpath(*parts[:number])
+
+
+def _lines(path: Path) -> list[str]:
     try:
-        return path.read_text().split()
-    except OSError:
+        return path.read_text().splitlines()
+    except (OSError, ValueError):
         return []
 
 
-def _number(*words: str) -> list[float]:
+def _words(path: Path) -> list[str]:
+    return [word for line in _lines(path)[:1] for word in line.split()]
+
+
+def _quota(*words: str) -> list[float]:
+    """Return how many cores a quota per period is, if these words are one: ``max`` and -1 are no limit."""
     try:
         quota, period = (float(word) for word in words)
     except ValueError:
         return []
-    return [quota / period] if quota > 0 and period > 0 else []
+    is_limit = math.isfinite(quota) and quota > 0 and period > 0
+    return [quota / period] if is_limit else []
 
 
 def workers_from(text: str, cores: int) -> int | None:
@@ -49,8 +75,9 @@ def workers_from(text: str, cores: int) -> int | None:
 
     None where it means none, or less than one worker (StepUp 3.0's ``-n``).
     """
+    text = text.strip()
     try:
-        number = int(text) if text.strip().isdigit() else int(float(text) * cores)
-    except ValueError:
+        number = int(text) if text.isdigit() else int(float(text) * cores)
+    except (ValueError, OverflowError):
         return None
     return number if number >= 1 else None

@@ -11,6 +11,7 @@ import contextvars
 import glob
 import os
 import secrets
+import sys
 import threading
 import time
 from collections import deque
@@ -78,8 +79,8 @@ class Session:
         self._lock = threading.RLock()
         self._host: Host | None = None
         self._connection: Connection | None = None
-        self._is_lost = False
-        """A director was lost, and nobody was told yet."""
+        self._loss_words: str | None = None
+        """What a lost director said last, as long as nobody was told of the loss."""
         self._losses: deque[float] = deque(maxlen=_LOSSES)
         self._told = Told()
         self._opening: dict[str, Message] = {}
@@ -113,10 +114,10 @@ class Session:
         return self._with_director(lambda owner: self._connection_to(self._host))
 
     @staticmethod
-    def _connection_to(host: Host | None, role: str = "user") -> Connection:
+    def _connection_to(host: Host | None) -> Connection:
         if host is None:
             raise DirectorGone("there is no director")
-        return Connection(host.socket, host.token, role)
+        return Connection(host.socket, host.token)
 
     def _ask(self, op: str, **fields: Any) -> dict[str, Any]:
         return self._with_director(lambda owner: owner.request(op, **fields))
@@ -136,7 +137,7 @@ class Session:
         try:
             return use(owner)
         except DirectorGone as gone:
-            raise self._loss("The director of this notebook was lost twice.") from gone
+            raise self._loss("The director was lost, and the next one at once.") from gone
 
     def _connected(self) -> Connection:
         self._check_process()
@@ -163,39 +164,42 @@ class Session:
         if host is None:
             return
         try:
-            connection = self._connection_to(host, "owner")
+            connection = self._connection_to(host)
             for hold in self._holds:
                 connection.request("Hold", hold=hold)
         except DirectorGone:
             self._host = None
             host.end()
-            self._is_lost = True
+            self._loss_words = self._last_words()
             self._losses.append(time.monotonic())
             if len(self._losses) == _LOSSES and self._losses[-1] - self._losses[0] < _WITHIN:
                 self._losses.clear()
-                raise self._loss(f"The director of this notebook was lost {_LOSSES} times.") from None
+                raise self._loss(f"{_LOSSES} directors were lost within a minute.") from None
         else:
             self._sent_environment = ""
             self._connection = connection
 
-    def _loss(self, what: str) -> UsageError:
-        log = os.path.join(self.place.state, "director.log")
+    def _last_words(self) -> str:
         try:
-            with open(log, encoding="utf-8", errors="replace") as file:
-                said = file.read()[-1000:].strip()
+            with open(
+                os.path.join(self.place.state, "director.log"), encoding="utf-8", errors="replace"
+            ) as log:
+                return log.read()[-2000:].strip()
         except OSError:
-            said = ""
+            return ""
+
+    def _loss(self, what: str) -> UsageError:
         return UsageError(
             "SNB-209",
             what,
-            said or "it said nothing: a step may have killed it, or memory ran out",
+            self._last_words() or "it said nothing: a step may have killed it, or memory ran out",
             "repair or cancel the step that does it, if it is one; the next use starts a new director",
         )
 
     def _start(self) -> None:
         host = self._launch(self.place, self._workers)
         try:
-            connection = self._connection_to(host, "owner")
+            connection = self._connection_to(host)
             self._sent_environment = ""
             self._tell_again(connection)
         except BaseException as error:
@@ -208,17 +212,19 @@ class Session:
         self._host, self._connection, self.notes = host, connection, host.notes
         if self.on_started is not None:
             self.on_started(self)
-        if self._is_lost:
-            self._is_lost = False
+        if self._loss_words is not None:
+            said = self._loss_words.rpartition("\n")[2]
+            self._loss_words = None
             self._on_news(
                 "The director of this notebook was lost, and with it the steps that were running. "
                 "A new one has been started and told what was declared; interrupted steps run again."
+                + (f" The last words of the lost one, all in 'director.log.1': {said}" if said else "")
             )
 
     def _tell_again(self, connection: Connection) -> None:
         """Tell a new director what its predecessor knew and the database does not."""
         messages = list(self._told.messages())
-        if not messages:
+        if not messages and not self._pauses:
             return
         known = connection.request("status")
         pools = {pool["name"] for pool in known["pools"]}
@@ -255,14 +261,16 @@ class Session:
         """End the director and all that it runs. What is done stays done."""
         if os.getpid() != self._process:
             return
+        self._is_closed = True
+        connection = self._connection
+        if connection is not None:
+            # Not within the lock: whoever holds it may be waiting for an answer, and gets to know by this.
+            with contextlib.suppress(DirectorGone):
+                connection.send("shutdown")
+            connection.close()
         with self._lock:
-            self._is_closed = True
-            connection, self._connection = self._connection, None
+            self._connection = None
             host, self._host = self._host, None
-            if connection is not None:
-                with contextlib.suppress(DirectorGone):
-                    connection.send("shutdown")
-                connection.close()
             if host is not None:
                 host.end(patience=1.0)
 
@@ -305,11 +313,6 @@ class Session:
                 message: Message = {"op": "CloseScope", "scope": scope, "is_ok": is_ok}
                 self._with_director(lambda owner: owner.request(**message))
                 self._told.close(message)
-
-    @property
-    def current_scope(self) -> str:
-        """The scope that declares in this context."""
-        return _current_scope.get()
 
     # --- declaring -----------------------------------------------------------------------------
 
@@ -366,7 +369,8 @@ class Session:
     def _environment_now(self) -> dict[str, str]:
         now = dict(os.environ)
         if now != self._environment:
-            self._environment = now
+            # Kept as long as a declaration that has it: what is equal in all of them is kept once.
+            self._environment = {sys.intern(name): sys.intern(value) for name, value in now.items()}
             self._environment_name = name_of(now)
         assert self._environment is not None
         return self._environment

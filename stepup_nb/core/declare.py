@@ -209,7 +209,7 @@ def path_in(root: str, workdir: str, path: object, *, option: str = "a path") ->
     """
     text = _path(path, option)
     if not text.strip() or "\0" in text or len(text.encode(errors="replace")) >= _LONGEST_PATH:
-        raise UsageError("SNB-102", f"{_quoted(path)} in {option} is no path.", "", "give the path of a file")
+        raise _no_path(path, option)
     if text.partition("/")[0] == "~":
         raise UsageError(
             "SNB-102",
@@ -222,7 +222,11 @@ def path_in(root: str, workdir: str, path: object, *, option: str = "a path") ->
     if full == top:
         return "."
     prefix = top if top.endswith("/") else top + "/"
-    return full[len(prefix) :] if full.startswith(prefix) else full
+    found = full.removeprefix(prefix)
+    if not found.strip():
+        # As of "./ ": possible, and a mistake.
+        raise _no_path(path, option)
+    return found
 
 
 def _normal(path: str) -> str:
@@ -234,7 +238,11 @@ def _path(path: object, option: str) -> str:
     found = path.__fspath__() if hasattr(path, "__fspath__") else path
     if isinstance(found, str):
         return found
-    raise UsageError("SNB-102", f"{_quoted(path)} in {option} is no path.", "", "give a text or a Path")
+    raise _no_path(path, option)
+
+
+def _no_path(path: object, option: str) -> UsageError:
+    return UsageError("SNB-102", f"{_quoted(path)} in {option} is no path.", "", "give the path of a file")
 
 
 def make_spec(
@@ -314,7 +322,7 @@ def _check_names(action: str, options: Mapping[str, Any]) -> None:
         hint = did_you_mean(option, _KEYWORDS) or "."
         raise UsageError(
             "SNB-119",
-            f"There is no option '{option}='{hint}",
+            f"There is no option '{option}='{hint or '.'}",
             "",
             f"use one of {', '.join(sorted(_KEYWORDS))}",
         )

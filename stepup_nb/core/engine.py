@@ -160,6 +160,8 @@ class Engine:
         if state is QUEUED:
             step.queued_at = self._now
             self.pools.enqueue(step)
+            if self.pools.is_draining or self.pools.closed(step.spec.pool):
+                self._may_be_stuck = True
             self._touch_pools(step.spec)
 
     def _touch(self, step: Step, reason: str | None = None) -> None:
@@ -297,8 +299,9 @@ class Engine:
             if len(known) > 1:
                 return f"--after names '{name}', which is a part of the names of {len(known)} steps"
             if not known:
-                others = [key for key, s in self.graph.steps.items() if s.is_live and s is not step]
-                return f"--after names a step '{name}' that is not declared{did_you_mean(name, others)}"
+                others = (s for s in self.graph.steps.values() if s.is_live and s is not step)
+                hint = did_you_mean(name, (s.spec.name or s.spec.command for s in others))
+                return f"--after names a step '{name}' that is not declared{hint}"
         return f"--after names a step '{name}' that is not declared"
 
     def _dying_job(self, spec: StepSpec) -> Job | None:
@@ -463,13 +466,20 @@ class Engine:
         elif not maker.is_live:
             self._set_file(file, self._state_without_maker(file))
         else:
-            if maker.state is SUCCEEDED and maker.record is not None and file.state is not FileState.VOLATILE:
-                if maker.record.content_of_output(file.path) != content:
-                    what = "is missing" if content is None else "changed"
-                    self._pend(maker, f"output '{file.path}' {what}")
+            if file.state is not FileState.VOLATILE:
+                self._see_output(file, maker)
             return
         if content != before or not was_seen:
             self._content_changed(file, was_seen)
+
+    def _see_output(self, file: File, maker: Step) -> None:
+        content = file.content
+        if maker.state is SUCCEEDED and maker.record is not None:
+            if maker.record.content_of_output(file.path) != content:
+                what = "is missing" if content is None else "changed"
+                self._pend(maker, f"output '{file.path}' {what}")
+        else:
+            self._set_file(file, _state_while_making(file))
 
     def _content_changed(self, file: File, was_seen: bool) -> None:
         content = file.content
@@ -565,7 +575,6 @@ class Engine:
     def _confirmed(self, step: Step, job: Job) -> None:
         missing = [path for path in job.reads if self._known(path) is None]
         if missing:
-            self._unstart(step, job)
             self._pend(step, f"input '{missing[0]}' is missing")
         else:
             self._launch(step, job)

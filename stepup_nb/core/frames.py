@@ -51,7 +51,7 @@ class Frames:
         self._limit = limit
         self._buffer = bytearray()
 
-    def feed(self, data: bytes) -> list[dict[str, Any]]:
+    def feed(self, data: bytes | memoryview) -> list[dict[str, Any]]:
         """Take bytes as they came, and return the messages that are complete.
 
         Raises

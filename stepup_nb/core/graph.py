@@ -241,9 +241,9 @@ class Graph:
                 f"it is a part of the names {some}{', …' if len(found) > 4 else ''}",
                 "give more of the name, or the whole of it",
             )
-        hint = did_you_mean(name, self.steps)
+        hint = did_you_mean(name, (step.spec.name or step.spec.command for step in self.steps.values()))
         raise UsageError(
-            "SNB-120", f"There is no step '{name}'{hint}", "", "'%stepup status' lists all steps"
+            "SNB-120", f"There is no step '{name}'{hint or '.'}", "", "'%stepup status' lists all steps"
         )
 
     # --- which step does a declaration mean? ---

@@ -16,7 +16,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 
 from stepup_nb.core.model import Job, Pool, PoolRequest, Step
-from stepup_nb.core.words import did_you_mean
+from stepup_nb.core.words import counted, did_you_mean
 
 OVERTAKES = 10
 """After so many overtakes a waiting step reserves its slots."""
@@ -198,7 +198,7 @@ class Pools:
                 hint = did_you_mean(name, [other.name for other in self.defined()])
                 return f"pool '{name}' is not defined{hint}"
             if pool.size and slots > pool.size:
-                return f"pool '{name}' has {pool.size} slots, this step needs {slots}"
+                return f"pool '{name}' has {counted(pool.size, 'slot')}, this step needs {slots}"
         return ""
 
     def closed(self, request: Request) -> str:

@@ -218,7 +218,7 @@ class Scheduler(Declaring):
         if pool is None or not pool.is_defined:
             hint = did_you_mean(name, [p.name for p in self.pools.defined()])
             raise UsageError(
-                "SNB-502", f"There is no pool '{name}'{hint}", "", f"define it with '%pool {name} 2'"
+                "SNB-502", f"There is no pool '{name}'{hint or '.'}", "", f"define it with '%pool {name} 2'"
             )
         return pool
 

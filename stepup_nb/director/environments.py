@@ -6,6 +6,7 @@ A client sends an environment when it is another one than it sent before, and re
 from __future__ import annotations
 
 from collections.abc import Iterable
+from sys import intern
 
 from stepup_nb.core.environment import is_denied, name_of
 
@@ -18,8 +19,8 @@ class Environments:
 
     def __init__(self) -> None:
         self._known: dict[str, dict[str, str]] = {"": {}}
-        self._open: dict[str, dict[str, str]] = {"": {}}
-        """The same without what is kept from all steps."""
+        self._denied: dict[str, frozenset[str]] = {"": frozenset()}
+        """Names of the variables in each that are kept from all steps."""
         self._room = _ROOM
 
     def take(self, name: str, variables: object) -> None:
@@ -30,8 +31,9 @@ class Environments:
             raise ValueError("'variables': texts by name are expected")
         if name_of(variables) != name:
             raise ValueError("'environment': this is not the name of these variables")
-        self._known[name] = variables
-        self._open[name] = {word: value for word, value in variables.items() if not is_denied(word)}
+        # From one to the next hardly anything is different: what is equal is kept once.
+        self._known[name] = {intern(word): intern(value) for word, value in variables.items()}
+        self._denied[name] = frozenset(filter(is_denied, variables))
 
     def value(self, name: str, variable: str) -> str | None:
         """Return the value of a variable; None where it is not set."""
@@ -39,9 +41,9 @@ class Environments:
 
     def for_step(self, name: str, asked: Iterable[str]) -> dict[str, str]:
         """Return a new dictionary of what a step gets, with what it asks for by name even if it is denied."""
-        known = self._known.get(name, {})
-        found = dict(self._open.get(name, {}))
-        found.update((word, known[word]) for word in asked if word in known)
+        found = dict(self._known.get(name, {}))
+        for word in self._denied.get(name, frozenset()).difference(asked):
+            del found[word]
         return found
 
     def __contains__(self, name: str) -> bool:
@@ -55,6 +57,6 @@ class Environments:
         """Forget all environments but these."""
         names = {"", *needed} & self._known.keys()
         self._known = {name: self._known[name] for name in names}
-        self._open = {name: self._open[name] for name in names}
+        self._denied = {name: self._denied[name] for name in names}
         # Asking takes a walk over all steps: the more are needed, the less often.
         self._room = max(_ROOM, 2 * len(names))

@@ -100,6 +100,11 @@ def _serve(arguments: Arguments, lock: owner.Lock, say: Callable[[dict[str, Any]
         notes = [*store.notes, *([lock.note] if lock.note else [])]
         if swept:
             notes.append(f"stopped what an earlier session had left running: {', '.join(swept)}")
+        if loaded.interrupted:
+            notes.append(
+                f"{counted(len(loaded.interrupted), 'step')} ran when the last session ended: stopped then, "
+                "and to run again when declared again"
+            )
         if loaded.strangers:
             notes.append(
                 f"the results of {counted(len(loaded.strangers), 'step')} were recorded elsewhere: they are "
@@ -134,6 +139,7 @@ def _serve(arguments: Arguments, lock: owner.Lock, say: Callable[[dict[str, Any]
             arguments.token,
             director.on_request,
             director.on_gone,
+            director.on_behind,
             {"director_pid": os.getpid(), "notebook": arguments.notebook, "root": arguments.root},
         )
         ends.callback(server.close)
@@ -189,8 +195,12 @@ def _leave_streams(state: str) -> None:
     log = null
     try:
         os.makedirs(state, mode=0o700, exist_ok=True)
+        # What the last one said of its end stays for a while.
+        path = os.path.join(state, "director.log")
+        if os.path.lexists(path) and os.lstat(path).st_size:
+            os.replace(path, path + ".1")
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
-        log = os.open(os.path.join(state, "director.log"), flags, 0o600)
+        log = os.open(path, flags, 0o600)
     except OSError:
         pass
     os.dup2(log, 2)

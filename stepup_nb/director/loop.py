@@ -216,6 +216,11 @@ class Director:
             if self._asked.pop(token, None) is not None:
                 self._inbox.append(StopWaiting(token))
 
+    def on_behind(self) -> None:
+        """A subscriber has missed events, and shall see that from the number of the next one."""
+        self._news.has_settings = True
+        self._tell_soon()
+
     def on_output(self, job: int) -> None:
         """A job wrote something: its step's row has news."""
         live = self.scheduler.jobs.get(job)
@@ -382,18 +387,20 @@ class Director:
             client.answer(request, result)
 
     def _command(self, client: Client, request: Request) -> Command:
-        form = {name: value for name, value in request.items() if name not in ("id", "variables", "timeout")}
-        if form.keys() & {"token", "deadline"}:
+        form = dict(request)
+        form.pop("id", None)
+        variables, timeout = form.pop("variables", None), form.pop("timeout", None)
+        if "token" in form or "deadline" in form:
             raise ValueError("'token' and 'deadline' are given by the director")
-        if form.get("op") in ("Wait", "Clean"):
+        op = form.get("op")
+        if op in ("Wait", "Clean"):
             self._tokens += 1
             form["token"] = self._tokens
-            form["deadline"] = self._deadline(request.get("timeout"))
-            if form["op"] == "Clean":
-                del form["deadline"]
+            if op == "Wait":
+                form["deadline"] = self._deadline(timeout)
         command = command_from_json(form)
         if isinstance(command, Declare):
-            return self._with_environment(client, command, request.get("variables"))
+            return self._with_environment(client, command, variables)
         if isinstance(command, Hold):
             client.holds.add(command.hold)
         elif isinstance(command, Release):

@@ -42,8 +42,6 @@ class Client:
         """Events were left out because it did not read."""
         self.is_known = False
         """It has shown the token."""
-        self.is_owner = False
-        """It is the kernel that this director lives with."""
         self.is_subscribed = False
         self.is_gone = False
         self.seq = 0
@@ -95,9 +93,9 @@ class Client:
             return
         self._watch()
         if self._is_behind and not self._out:
-            # Else it would not know of the gap before the next thing happens, which may be never.
+            # Without one more event it would not see the gap before the next thing happens, perhaps never.
             self._is_behind = False
-            self.tell({"event": "missed"})
+            self._server.on_behind()
 
     def _watch(self) -> None:
         # Who does not read the answers is not listened to.
@@ -116,16 +114,17 @@ class Client:
             self._read()
 
     def _read(self) -> None:
+        buffer = self._server.buffer
         try:
-            data = self._sock.recv(_CHUNK)
+            size = self._sock.recv_into(buffer)
         except BlockingIOError:
             return
         except OSError:
-            data = b""
+            size = 0
         try:
-            requests = self._frames.feed(data) if data else []
+            requests = self._frames.feed(buffer[:size])
         except ValueError:
-            data, requests = b"", []
+            size, requests = 0, []
         for request in requests:
             if self.is_known:
                 self._server.on_request(self, request)
@@ -133,7 +132,7 @@ class Client:
                 self._server.greet(self, request)
             if self.is_gone:
                 return
-        if not data:
+        if not size:
             self.close()
 
     def close(self) -> None:
@@ -159,6 +158,8 @@ class Server:
         What a client has to show first.
     on_request, on_gone
         Called with a client and its request, and with a client that is gone.
+    on_behind
+        Called when a client that has missed events can take more: it is time for another event.
     greeting
         What a client that is let in is told.
     """
@@ -170,12 +171,16 @@ class Server:
         token: str,
         on_request: Callable[[Client, Request], None],
         on_gone: Callable[[Client], None],
+        on_behind: Callable[[], None],
         greeting: dict[str, Any],
     ) -> None:
         self.reactor = reactor
+        # For all clients, for all time: memory for each piece anew would cost three calls of the system.
+        self.buffer = memoryview(bytearray(_CHUNK))
         self.clients: dict[Client, None] = {}
         self.on_request = on_request
         self._on_gone = on_gone
+        self.on_behind = on_behind
         self._token = token.encode()
         self._path = path
         self._greeting = greeting
@@ -225,7 +230,6 @@ class Server:
             client.close()
             return
         client.is_known = True
-        client.is_owner = request.get("role") == "owner"
         client.answer(request, self._greeting)
 
     def forget(self, client: Client) -> None:

@@ -347,6 +347,11 @@ class Store:
             self._write_pool(work, pool)
         for job in decision.jobs.values():
             self._write_job(work, job, tails)
+        for number in decision.dropped_jobs & self._unfinished.keys():
+            # Its start was taken back, after it had been written down: there was no job.
+            work.add("DELETE FROM job WHERE id = ?", (number,))
+            work.know(self._unfinished, number, None)
+            work.know(self._ran, number, None)
         if settings is not None:
             self._write_settings(work, settings)
         if work.rows:
@@ -525,12 +530,6 @@ class Store:
 
     def _write_job(self, work: _Work, job: Job, tails: Callable[[int], tuple[bytes, bytes]]) -> None:
         is_known = job.id in self._unfinished
-        if is_known and job.outcome is None and job.ended is not None and job.returncode is None:
-            # Its start was taken back: there was no job.
-            work.add("DELETE FROM job WHERE id = ?", (job.id,))
-            work.know(self._unfinished, job.id, None)
-            work.know(self._ran, job.id, None)
-            return
         outcome = None if job.outcome is None else job.outcome.value
         news = (
             job.started,

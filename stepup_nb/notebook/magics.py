@@ -282,7 +282,7 @@ class StepUpMagics(Magics):
         if verb is None:
             hint = did_you_mean(word, VERBS) or "."
             raise UsageError(
-                "SNB-109", f"'%stepup' cannot '{word}'{hint}", "", "'%stepup' alone lists what it can"
+                "SNB-109", f"'%stepup' cannot '{word}'{hint or '.'}", "", "'%stepup' alone lists what it can"
             )
         magic = f"%stepup {word}"
         found = parse_words(self._expanded("".join(rest), magic, local_ns), verb.options, magic=magic)

@@ -156,7 +156,7 @@ class _Reader:
         hint = f"; did you mean '{known[close[0]]}'?" if close else "."
         return UsageError(
             "SNB-107",
-            f"'{self._magic}' has no option '{flag}'{hint}",
+            f"'{self._magic}' has no option '{flag}'{hint or '.'}",
             "",
             f"'{self._magic.split()[0]}?' lists all options; '--' ends them, if what follows begins with '-'",
         )

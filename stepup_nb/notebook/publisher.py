@@ -100,7 +100,7 @@ class Publisher:
         """Keep an output up to date from now on."""
         with self._lock:
             self._lives[live.display_id] = live
-            self._learn(live, ())
+            self._learn(live, live.steps)
             if not self._threads and not self._is_closed:
                 self._threads = [
                     threading.Thread(target=self._read, name="stepup-events", daemon=True),
@@ -118,10 +118,9 @@ class Publisher:
             self._wake.notify_all()
 
     def _learn(self, live: Live, names: Iterable[str]) -> None:
-        for name in names:
+        for name in list(names):
             live.steps.setdefault(name, {"name": name})
-        if live.display_id in self._lives:
-            for name in live.steps:
+            if live.display_id in self._lives:
                 self._about.setdefault(name, set()).add(live.display_id)
 
     def drop(self, live: Live) -> None:
@@ -184,16 +183,18 @@ class Publisher:
     def _read(self) -> None:
         with self._lock:
             directors = self._directors
-        while True:
+        while not self._is_closed:
             with contextlib.suppress(StepUpError, DirectorGone):
                 self._follow_director()
             with self._lock:
-                if self._is_closed:
-                    return
                 self.last_event = {**self.last_event, "lost": True}
+                lost = [each for each in (self._events, self._asking) if each is not None]
                 self._events = self._asking = None
                 self._mark(lambda live: True)
                 self._changed.notify_all()
+            for connection in lost:
+                connection.close()
+            with self._lock:
                 self._wake.wait_for(lambda: self._is_closed or self._directors != directors)  # noqa: B023
                 directors = self._directors
 
@@ -317,7 +318,9 @@ class Publisher:
             self._lock.acquire()
             live.is_busy = False
             if is_new:
-                self._sent_at.append(now)
+                # Counted from when it is out: on a busy machine two must not come closer than they may.
+                live.last_sent = time.monotonic()
+                self._sent_at.append(live.last_sent)
             self._changed.notify_all()
 
 

@@ -67,14 +67,14 @@ def peer(tmp_path):
 
 @pytest.fixture
 def connection(peer):
-    connection = Connection(peer.path, "t0ken", "owner")
+    connection = Connection(peer.path, "t0ken")
     yield connection
     connection.close()
 
 
 def test_it_greets_with_its_token_and_role(peer, connection):
     assert connection.greeting == {"greeting": "hi"}
-    assert peer.seen == [{"id": 1, "op": "hello", "hello": "t0ken", "role": "owner"}]
+    assert peer.seen == [{"id": 1, "op": "hello", "hello": "t0ken"}]
 
 
 def test_nobody_there_is_a_director_that_is_gone(tmp_path):
@@ -225,6 +225,7 @@ def _ask(connection, queue):
         queue.put(error.code)
 
 
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_a_forked_child_may_not_ask_and_does_not_disturb_its_parent(peer, connection):
     context = multiprocessing.get_context("fork")
     queue = context.SimpleQueue()

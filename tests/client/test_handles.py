@@ -53,6 +53,7 @@ def test_it_says_each_reason_once(session, notebook):
         handle.wait()
     assert handle.why() == ["input 'a' changed"]
     waiting = session.declare("runsh", "true", inp="never")
+    session.wait()  # until its input has been looked for
     assert waiting.why() == ["input 'never' is missing, and no step builds it"]
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import threading
 import time
 from itertools import pairwise
@@ -22,6 +23,7 @@ from director.helpers_world import (
 from stepup_nb.client.session import check
 from stepup_nb.core.errors import StepsFailed, UsageError
 from stepup_nb.core.model import ScopeKind
+from stepup_nb.director import hashing
 
 
 def refusal(call, *args, **options):
@@ -620,6 +622,23 @@ def test_a_wait_that_is_given_up_ends_and_no_step_with_it(session):
     handle.wait()
 
 
+def test_an_interrupted_wait_stops_no_step(notebook, session):
+    def interrupt():
+        until(lambda: waiting_threads() == 1 and handle.state == "RUNNING")
+        os.kill(os.getpid(), signal.SIGINT)
+
+    handle = session.declare("runsh", "until test -e go; do sleep 0.05; done")
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    with pytest.raises(KeyboardInterrupt):
+        session.wait()
+    thread.join()
+    until(lambda: waiting_threads() == 0)
+    assert handle.state == "RUNNING"
+    notebook.write("go", "")
+    handle.wait()
+
+
 def test_a_handle_can_be_awaited_and_whoever_stops_awaiting_stops_no_step(session):
     async def wait_for(handle):
         await handle
@@ -653,6 +672,35 @@ def test_cancelled_steps_are_gone_with_all_they_started(session):
     assert sorted(session.cancel(all=True)) == ["b", "c"]
     assert session.wait()["how"] in ("done", "stuck")
     assert alive(word) == []
+
+
+def test_a_start_that_is_taken_back_was_no_job(session, notebook, monkeypatch):
+    # It stayed in the history as one that runs for ever, and its step ran again after the next restart.
+    notebook.write("a", "1")
+    session.pool("p", 1)
+    session.declare("runsh", "sleep 60", name="first", pool="p")
+    session.declare("runsh", "cat a", name="second", pool="p", inp="a")
+    until(lambda: state_of(session, "second") == "QUEUED")
+    looking, go_on = threading.Event(), threading.Event()
+    look = hashing.look
+
+    def slow(*args):
+        looking.set()
+        go_on.wait()
+        return look(*args)
+
+    monkeypatch.setattr(hashing, "look", slow)
+    session.cancel("first")
+    # Its slot is the second one's, whose input is looked at once more.
+    looking.wait()
+    until(lambda: len(session.history()) == 2)
+    session.cancel("second")
+    go_on.set()
+    until(lambda: state_of(session, "second") == "CANCELLED")
+    assert ran(session) == ["first"]
+    session = notebook.again(session)
+    session.pool("p", 1)
+    assert [row["outcome"] for row in session.history()] == ["cancelled"]
 
 
 def test_rerun_runs_what_is_up_to_date(session):
@@ -782,6 +830,7 @@ def test_sixteen_threads_may_declare_cancel_resize_and_look(notebook):
     assert overlap(row for row in session.history() if row["outcome"] == "succeeded") <= 4
 
 
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 @pytest.mark.parametrize("is_started", [True, False])
 @with_processes
 def test_a_forked_child_is_refused_at_once_and_the_parent_notices_nothing(notebook, is_started):

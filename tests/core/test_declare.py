@@ -327,6 +327,8 @@ def taken(call, *args, **options):
 
 @given(paths, st.sampled_from([".", "sub", "../other", "/tmp", "a/../b"]))
 @example("//home/me/project/a", ".")
+@example("./ ", ".")
+@example("/home/me/project/ ", ".")
 @example("///home/me/project/a", ".")
 def test_a_path_has_one_name(path, workdir):
     found, code = taken(path_in, ROOT, workdir, path)

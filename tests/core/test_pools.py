@@ -7,7 +7,8 @@ from sim import Sim
 
 from stepup_nb.core.engine import slot_variable
 from stepup_nb.core.errors import UsageError
-from stepup_nb.core.messages import Drain, DropPool, Pause, Resume, Run
+from stepup_nb.core.messages import DefinePool, Drain, DropPool, OpenScope, Pause, Resume, Run, SetWorkers
+from stepup_nb.core.model import ScopeKind
 from stepup_nb.core.pools import OVERTAKES
 
 
@@ -206,3 +207,236 @@ def test_a_slot_is_held_until_the_result_is_known() -> None:
     sim.step("b", pool="one", out="y")
     sim.run()
     assert sim.lines.index("1.5 a succeeded") < sim.lines.index("1.5 b running")
+
+
+# --- what was wrong once, and the corners ---
+
+
+def test_a_closed_pool_lets_nothing_start_and_what_runs_ends() -> None:
+    sim = Sim(pools={"test": 1})
+    sim.step("a", pool="test", takes=5.0)
+    sim.step("b", pool="test")
+    sim.run(until=1)
+    sim.pool("test", 0)
+    assert sim.wait() == "stuck"
+    assert sim.states() == {"a": "SUCCEEDED", "b": "QUEUED"}
+    sim.pool("test", 1)
+    assert sim.wait() == "done"
+
+
+def test_a_request_is_refused_by_an_open_pool_only() -> None:
+    sim = Sim(pools={"closed": 0, "open": None})
+    sim.step("wide", pool={"closed": 9})
+    sim.step("wider", pool={"open": 9})
+    assert sim.state("wide") == "QUEUED"
+    sim.pool("closed", 4)
+    assert sim.state("wide") == "PENDING"
+    assert sim.reason("wide") == "pool 'closed' has 4 slots, this step needs 9"
+    sim.pool("closed", 9)
+    assert sim.wait() == "done"
+
+
+def test_a_step_that_asks_for_two_undefined_pools_starts_when_both_are_there() -> None:
+    sim = Sim()
+    sim.step("s", pool={"one": 1, "two": 2})
+    sim.run()
+    assert sim.reason("s") == "pool 'one' is not defined"
+    sim.pool("one", 1)
+    assert sim.reason("s") == "pool 'two' is not defined"
+    sim.pool("two", 1)
+    assert sim.reason("s") == "pool 'two' has 1 slot, this step needs 2"
+    sim.pool("two", 2)
+    assert sim.wait() == "done"
+
+
+def test_a_dropped_pool_calls_its_waiting_steps_back() -> None:
+    sim = Sim(pools={"test": 1})
+    sim.step("a", pool="test", takes=5.0)
+    sim.step("b", pool="test")
+    sim.do(DropPool("test"))
+    assert sim.state("b") == "PENDING"
+    assert sim.scheduler.pools.pools["test"].used == 1
+    sim.pool("test", 1)
+    assert sim.wait() == "done"
+    assert sim.overlap("test") == 1
+    with pytest.raises(UsageError, match="There is no pool 'tset'; did you mean 'test'"):
+        sim.do(DropPool("tset"))
+
+
+def test_a_pause_ends_with_the_pool_and_is_refused_without_one() -> None:
+    sim = Sim(pools={"test": 1})
+    sim.do(Pause("test"))
+    sim.do(DropPool("test"))
+    sim.pool("test", 1)
+    sim.step("s", pool="test")
+    assert sim.wait() == "done"
+    with pytest.raises(UsageError, match="SNB-502"):
+        sim.do(Pause("nobody"))
+
+
+def test_another_size_from_another_cell_is_noted_and_from_the_same_one_not() -> None:
+    # The note came also when one cell was executed again: its title has another number then.
+    sim = Sim()
+    for size, title in ((2, "In [1]"), (3, "In [2]")):
+        sim.do(OpenScope("A", ScopeKind.CELL, title))
+        assert sim.do(DefinePool("p", size, "A")).reply["notes"] == []
+    sim.do(OpenScope("B", ScopeKind.CELL, "In [3]"))
+    assert sim.do(DefinePool("p", 3, "B")).reply["notes"] == []
+    (note,) = sim.do(DefinePool("p", None, "A")).reply["notes"]
+    assert note == "pool 'p' had 3 slots by In [3]; the one executed last counts: no limit"
+
+
+def test_tokens_stay_with_a_pool_that_is_resized_within_them() -> None:
+    sim = Sim()
+    for size, tokens, kept in (
+        (2, ("a", "b"), ("a", "b")),
+        (1, (), ("a", "b")),
+        (3, (), ()),
+        (2, ("x", "y"), ("x", "y")),
+        (None, (), ()),
+    ):
+        sim.pool("gpu", size, tokens)
+        assert sim.scheduler.pools.pools["gpu"].tokens == kept
+
+
+def test_slots_that_are_free_in_between_are_given_again() -> None:
+    sim = Sim(pools={"gpu": 3})
+    for name, takes in (("a", 9.0), ("b", 1.0), ("c", 9.0)):
+        sim.step(name, pool="gpu", takes=takes)
+    sim.step("d", pool={"gpu": 1})
+    sim.run(until=1)
+    assert sim["d"].job is not None
+    assert sim["d"].job.slots == {"gpu": (1,)}
+    assert sim["d"].job.worker == 1
+
+
+def test_no_slot_is_lost_whatever_becomes_of_a_job() -> None:
+    sim = Sim(pools={"test": 3}, files={"a": "1"})
+    sim.step("good", pool="test", out="x")
+    sim.step("bad", pool="test", returncode=1, retry=2)
+    sim.step("slow", pool={"test": 2}, takes=9.0, timeout=2.0)
+    sim.step("unlucky", pool="test", cannot_start=2)
+    sim.step("disturbed", pool="test", inp="a", touches=lambda sim: sim.write("a", f"{sim.now}"))
+    sim.step("stopped", pool="test", takes=9.0)
+    sim.run(until=12.5)
+    sim.cancel("stopped")
+    sim.run()
+    assert sim.scheduler.pools.pools["test"].held == {}
+    assert sim.scheduler.pools.busy == {}
+
+
+def test_priority_can_be_changed_while_a_step_waits() -> None:
+    sim = Sim(pools={"test": 1})
+    sim.cell("A").step("busy", pool="test")
+    for name in "abc":
+        sim.step(name, pool="test")
+    sim.cell("A").step("busy", pool="test")
+    for name in "abc":
+        sim.step(name, pool="test", priority=int(name == "c"))
+    sim.end_cell().run()
+    assert sim.started == ["busy", "c", "a", "b"]
+
+
+def test_a_step_of_two_pools_is_not_starved_by_either() -> None:
+    sim = Sim(pools={"p": 1, "q": 1}, workers=8)
+    sim.step("p0", pool="p", takes=1.0)
+    sim.step("q0", pool="q", takes=1.5)
+    sim.step("both", pool={"p": 1, "q": 1}, priority=-5)
+    for number in range(1, 30):
+        sim.step(f"p{number}", pool="p", takes=1.0, priority=5)
+        sim.step(f"q{number}", pool="q", takes=1.5, priority=5)
+    sim.run()
+    assert sim.started.index("both") <= 2 + OVERTAKES
+    assert sim.overlap("p") == sim.overlap("q") == 1
+
+
+def test_what_cannot_start_anyway_reserves_nothing() -> None:
+    sim = Sim(pools={"p": 1, "closed": 0}, workers=8)
+    sim.step("p0", pool="p")
+    sim.step("both", pool={"p": 1, "closed": 1})
+    for number in range(1, 3 * OVERTAKES):
+        sim.step(f"p{number}", pool="p")
+    sim.run()
+    assert len(sim.started) == 3 * OVERTAKES
+    sim.step("p last", pool="p")
+    sim.step("p very last", pool="p")
+    sim.pool("closed", 1).run()
+    assert sim.started[-3:] == ["p last", "both", "p very last"]
+
+
+def test_a_low_priority_is_overtaken_a_bounded_number_of_times_also_for_workers() -> None:
+    sim = Sim(workers=1)
+    sim.step("busy")
+    sim.step("low", priority=-1)
+    for number in range(30):
+        sim.step(f"s{number}")
+    sim.run()
+    assert sim.started.index("low") == 1 + OVERTAKES
+
+
+def test_sizes_and_workers_outlive_the_session_and_a_pause_does_not() -> None:
+    sim = Sim(pools={"test": 2}, workers=3)
+    sim.do(SetWorkers(1))
+    sim.do(Pause())
+    sim = sim.restart()
+    for name in "ab":
+        sim.step(name, pool="test")
+    assert len(sim.running) == 1
+    assert sim.scheduler.pools.pools["test"].size == 2
+
+
+def test_a_priority_may_be_lowered_while_a_step_waits() -> None:
+    sim = Sim(pools={"test": 1})
+    for priorities in ((0, 9, 5), (0, 1, 5)):
+        sim.cell("A").step("busy", pool="test")
+        for name, priority in zip("abc", priorities, strict=True):
+            sim.step(name, pool="test", priority=priority)
+    sim.end_cell().run()
+    assert sim.started == ["busy", "c", "b", "a"]
+
+
+def test_the_order_among_steps_is_the_same_whichever_pools_they_ask_for() -> None:
+    sim = Sim(pools={"p": 9, "q": 9}, workers=1)
+    sim.step("busy")
+    for number, pool in enumerate(("p", "q", None, "p", "q", None)):
+        sim.step(f"s{number}", pool=pool, priority=number)
+    sim.run()
+    assert sim.started == ["busy", "s5", "s4", "s3", "s2", "s1", "s0"]
+
+
+def test_a_paused_step_reserves_nothing_either() -> None:
+    sim = Sim(pools={"p": 1, "paused": 1}, workers=8)
+    sim.do(Pause("paused"))
+    sim.step("p0", pool="p")
+    sim.step("both", pool={"p": 1, "paused": 1})
+    for number in range(1, 3 * OVERTAKES):
+        sim.step(f"p{number}", pool="p")
+    sim.run()
+    assert len(sim.started) == 3 * OVERTAKES
+
+
+def test_a_step_whose_pool_is_full_is_not_overtaken_by_those_of_other_pools() -> None:
+    sim = Sim(pools={"p": 1, "q": 1}, workers=8)
+    sim.step("long", pool="p", takes=99.0)
+    sim.step("waits", pool="p")
+    for number in range(2 * OVERTAKES):
+        sim.step(f"q{number}", pool="q")
+    sim.run(until=50)
+    assert sim["waits"].overtaken == 0
+    assert sim.scheduler.pools.reserved_for("p") is None
+
+
+def test_a_pool_that_is_only_asked_for_cannot_be_dropped_or_paused() -> None:
+    sim = Sim()
+    sim.step("s", pool="p")
+    for command in (DropPool("p"), Pause("p")):
+        with pytest.raises(UsageError, match="SNB-502"):
+            sim.do(command)
+
+
+def test_resuming_ends_a_drain_too() -> None:
+    sim = Sim()
+    sim.do(Drain())
+    sim.step("s")
+    sim.do(Resume())
+    assert sim.wait() == "done"

@@ -9,6 +9,7 @@ import socket
 import sqlite3
 import stat
 import subprocess
+import threading
 import time
 from pathlib import Path
 
@@ -299,9 +300,13 @@ def test_what_was_decided_holds_for_the_new_director(notebook):
 @with_processes
 def test_a_step_that_kills_the_director_is_not_run_for_ever(notebook):
     session = notebook.begin()
-    session.declare("runsh", "echo x >> n; kill -9 $PPID; sleep 60", name="killer")
-    with pytest.raises(UsageError) as caught:
+
+    def use():
+        session.declare("runsh", "echo x >> n; kill -9 $PPID; sleep 60", name="killer")
         session.wait()
+
+    with pytest.raises(UsageError) as caught:
+        use()
     assert caught.value.code == "SNB-209"
     assert caught.value.fix
     assert len(notebook.read("n")) <= len("x\n") * 3
@@ -310,16 +315,17 @@ def test_a_step_that_kills_the_director_is_not_run_for_ever(notebook):
 
 
 @with_processes
-def test_an_error_of_the_director_itself_is_in_its_log_and_in_the_message(notebook):
+def test_the_last_words_of_a_director_are_told_and_kept(notebook):
     session = notebook.begin()
     session.pool("p", 1)
-    state = Path(notebook.place.state)
-    assert stat.S_IMODE((state / "director.log").stat().st_mode) == 0o600
-    (state / "director.log").write_text("Traceback of some kind")
-    session.declare("runsh", "kill -9 $PPID; sleep 60", name="killer")
-    # Each new director begins a new log.
-    with pytest.raises(UsageError, match="may have killed it"):
-        session.wait()
+    log = Path(notebook.place.state) / "director.log"
+    assert stat.S_IMODE(log.stat().st_mode) == 0o600
+    log.write_text("Traceback\n  somewhere\nZeroDivisionError: x\n")
+    os.kill(director_of(session), signal.SIGKILL)
+    session.pool("p", 2)
+    assert notebook.news[0].endswith(": ZeroDivisionError: x")
+    assert log.read_text() == ""
+    assert "somewhere" in log.with_name("director.log.1").read_text()
 
 
 @with_processes
@@ -473,12 +479,23 @@ def test_a_session_can_be_closed_while_the_disk_is_full(notebook, disk):
     session = notebook.begin()
     session.declare("runsh", "true").wait()
     disk.fill()
-    asking, declaring = session.connect(), session.connect()
-    declaring.send("Declare", spec={"action": "runsh", "command": "echo " + "x" * 100_000}, scope="s")
+    errors = []
+
+    def declare():
+        try:
+            session.declare("runsh", "echo " + "x" * 100_000)
+        except UsageError as error:
+            errors.append(error.code)
+
+    thread = threading.Thread(target=declare)
+    asking = session.connect()
+    thread.start()
     until(lambda: any("SNB-320" in note for note in asking.request("status")["notes"]))
     begin = time.monotonic()
     session.close()
     assert time.monotonic() - begin < 2
+    thread.join(timeout=10)
+    assert errors == ["SNB-207"]
 
 
 # --- starting --------------------------------------------------------------------------------------

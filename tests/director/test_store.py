@@ -363,8 +363,10 @@ def test_a_start_that_was_taken_back_was_no_job(path):
     store = Store.open(path)
     made = step(1)
     job = start(store, made, 1)
-    made.job, made.state, job.ended = None, StepState.PENDING, 101.0
-    store.save(decision(made, job), no_tails)
+    made.job, made.state = None, StepState.PENDING
+    taken_back = decision(made)
+    taken_back.dropped_jobs = {job.id, 99}
+    store.save(taken_back, no_tails)
     assert store.history() == []
     start(store, made, 2)
     assert [row["job"] for row in store.history()] == [2]

@@ -109,7 +109,7 @@ class Kernel:
         self.folder = folder
         self.cells: dict[str, Cell] = {}
         self.updates: list[tuple[float, str]] = []
-        """When an output was updated, and which."""
+        """When the kernel updated an output, in seconds, and which."""
         self._variables = {"STEPUP_NB_NOTEBOOK": os.fspath(folder / "nb.ipynb"), **variables}
         folder.mkdir(exist_ok=True)
         self.start_kernel()
@@ -249,7 +249,7 @@ class Kernel:
         cell = self.cells.get(message["parent_header"].get("msg_id", ""))
         if kind == "update_display_data":
             id = content["transient"]["display_id"]
-            self.updates.append((time.monotonic(), id))
+            self.updates.append((message["header"]["date"].timestamp(), id))
             for each in self.cells.values():
                 for output in each.outputs:
                     if output.get("id") == id:

@@ -30,10 +30,8 @@ from stepup_nb.core.messages import (
     SetWorkers,
 )
 from stepup_nb.core.model import (
-    FAILED,
     FINISHED,
     PENDING,
-    QUEUED,
     RUNNING,
     SUCCEEDED,
     FileHash,
@@ -477,6 +475,3 @@ def check(program: Program, *, is_comparing: bool = True) -> Sim:
     sim.run()
     check_calm(sim)
     return sim
-
-
-__all__ = ["FAILED", "QUEUED", "RUNNING", "Play", "Program", "check", "random_program"]
