@@ -590,7 +590,9 @@ def test_a_signal_ends_it_in_order(number, code, tmp_path):
 
 @pytest.mark.kernel
 def test_what_a_signal_ended_is_saved_where_that_replaces_nothing(tmp_path):
-    process, _ = running(tmp_path, STEP, "print('A'); import time; time.sleep(1000)", out="b.ipynb")
+    cell = "print('A'); open('printed', 'w').close(); import time; time.sleep(1000)"
+    process, _ = running(tmp_path, STEP, cell, out="b.ipynb")
+    until((tmp_path / "printed").exists)
     process.send_signal(signal.SIGINT)
     ended = Ended(process)
     assert ended.code == 130
