@@ -6,7 +6,7 @@ offers the same and may learn later what the local one knows at once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Literal, NamedTuple, Protocol
 
 from stepup_nb.core.messages import JobEnded, JobNotStarted
@@ -96,6 +96,9 @@ class Executor(Protocol):
 
     def log_path(self, job: int, stream: Stream) -> str:
         """Return where that log is, if it is anywhere. A job that wrote nothing has no file."""
+
+    def forget(self, jobs: Iterable[int]) -> None:
+        """Remove the logs of ended jobs that are not remembered any more."""
 
     def close(self) -> None:
         """Kill what is left, and give back everything that is held."""

@@ -121,10 +121,13 @@ def _serve(arguments: Arguments, lock: owner.Lock, say: Callable[[dict[str, Any]
             notes=notes,
         )
         hasher = Hasher(reactor, director.report, arguments.root)
+        logs = LogFolder(os.path.join(arguments.state, "logs"), log_cap(os.environ))
+        if not store.is_in_memory:
+            logs.remove_from(loaded.restored.next_job)
         executor = LocalExecutor(
             reactor,
             director.report,
-            logs=LogFolder(os.path.join(arguments.state, "logs"), log_cap(os.environ)),
+            logs=logs,
             marker=marker,
             clock=clock,
             on_output=director.on_output,

@@ -14,7 +14,7 @@ import selectors
 import signal
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import Enum
 from functools import partial
 
@@ -583,6 +583,10 @@ class LocalExecutor(Executor):
         """Return in which order pieces of the two streams arrived; see `Executor.order`."""
         live = self._jobs.get(job)
         return live.output.order if live is not None else stored_order(self._logs, job)
+
+    def forget(self, jobs: Iterable[int]) -> None:
+        """Remove the logs of ended jobs; see `Executor.forget`."""
+        self._logs.remove(jobs)
 
     def log_path(self, job: int, stream: Stream) -> str:
         """Return where a log is; see `Executor.log_path`."""

@@ -318,7 +318,8 @@ class Director:
         try:
             if self._store.moved():
                 self._rescue()
-            if self._store.prune():
+            if dropped := self._store.prune():
+                self._executor.forget(dropped)
                 self._idle_timer = self._reactor.call_after(0.0, self._when_idle)
             else:
                 self._store.checkpoint()

@@ -113,6 +113,18 @@ class LogFolder:
                 except OSError:
                     pass
 
+    def remove_from(self, job: int) -> None:
+        """Delete the logs of this job and all later ones: a forgotten database left them.
+
+        A job of that number that writes nothing must not find what another one wrote.
+        """
+        try:
+            names = os.listdir(self._open())
+        except OSError:
+            return
+        numbers = {name.partition(".")[0] for name in names}
+        self.remove(number for word in numbers if word.isdigit() and (number := int(word)) >= job)
+
     def close(self) -> None:
         """Give back the descriptor; the folder may be used again."""
         if self._fd >= 0:

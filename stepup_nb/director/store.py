@@ -831,8 +831,10 @@ class Store:
 
     # --- care, while nothing else is to be done --------------------------------------------------------
 
-    def prune(self, kept: int = KEPT_JOBS) -> bool:
-        """Drop the oldest jobs of steps that have more than so many; return whether there are more to drop.
+    def prune(self, kept: int = KEPT_JOBS) -> list[int]:
+        """Drop the oldest jobs of steps that have more than so many; return their numbers.
+
+        A call drops a thousand at most: there may be more as long as it returns any.
 
         To find them costs a look at every job; where these are many, it waits until a twentieth is to go.
 
@@ -848,7 +850,7 @@ class Store:
         self._ran.clear()
         surplus = sum(count - kept for count in self._counts.values() if count > kept)
         if not surplus or 20 * surplus < self._counts.total() - 1000:
-            return False
+            return []
         met: Counter[int] = Counter()
         old = []
         for job, step in self._ask("SELECT id, step FROM job ORDER BY id DESC"):
@@ -862,7 +864,7 @@ class Store:
             work.add("DELETE FROM tail WHERE job = ?", (job,))
         self._commit(work)
         self._counts.subtract(step for _, step in oldest)
-        return len(old) > len(oldest)
+        return [job for job, _ in oldest]
 
     def checkpoint(self) -> None:
         """Put all that was committed into the one file: to copy or move it then loses nothing.

@@ -32,6 +32,7 @@ from stepup_nb.client.connection import Connection, DirectorGone
 from stepup_nb.client.session import check
 from stepup_nb.core.errors import InternalError, OwnerError, StepsFailed, UsageError
 from stepup_nb.director import host
+from stepup_nb.director.store import KEPT_JOBS
 
 
 @pytest.fixture
@@ -439,6 +440,29 @@ def test_a_newer_state_file_is_refused_and_not_touched(notebook):
     assert not session.is_started
     assert Path(notebook.place.database).read_bytes() == before
     assert sorted(path.name for path in notebook.folder.iterdir()) == [".stepup", "a.stepup.db"]
+
+
+def test_after_the_state_file_was_removed_no_step_shows_what_another_one_printed(notebook):
+    session = notebook.begin()
+    session.declare("runsh", "echo old").wait()
+    session.close()
+    os.unlink(notebook.place.database)
+    session = notebook.begin()
+    silent = session.declare("runsh", "true")
+    session.wait()
+    assert (silent.job, silent.stdout) == (1, "")
+
+
+def test_logs_go_with_the_history(notebook, session):
+    again = session.declare("runsh", "echo A")
+    again.wait()
+    while again.job < KEPT_JOBS + 2:
+        again.rerun()
+        again.wait()
+    logs = Path(notebook.place.state) / "logs"
+    until(lambda: not (logs / "2.out").exists())
+    assert len(list(logs.iterdir())) == KEPT_JOBS
+    assert again.stdout == "A\n"
 
 
 def test_a_state_file_that_is_removed_under_a_director_is_noticed(notebook, session):

@@ -280,6 +280,16 @@ def test_a_log_is_read_in_pieces_from_anywhere(tmp_path):
     folder.close()
 
 
+def test_logs_from_a_number_on_are_removed_and_nothing_else(tmp_path):
+    folder = LogFolder(str(tmp_path))
+    folder.remove_from(1)
+    for name in ("9.out", "10.out", "10.err", "11.idx", "notes.txt", "x1.out"):
+        (tmp_path / name).write_bytes(b"kept")
+    folder.remove_from(10)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["9.out", "notes.txt", "x1.out"]
+    folder.close()
+
+
 @given(st.text(max_size=12), st.integers(0, 30), st.integers(0, 30))
 def test_no_cut_through_a_character_shows(text, before, after):
     raw = text.encode()

@@ -439,11 +439,12 @@ def test_the_history_keeps_the_newest_jobs_of_each_step(path):
     run(store, lazy, 1, tails=lambda job: (b"kept", b""))
     for number in range(2, 42):
         run(store, busy, number, tails=lambda job: (b"%d" % job, b""))
-    assert not store.prune()
+    assert store.prune() == list(range(11, 1, -1))
     assert [row["job"] for row in store.history()] == [1, *range(12, 42)]
     assert list(store.tails(range(1, 42))) == [1, *range(12, 42)]
     run(store, busy, 42)
-    assert not store.prune()
+    assert store.prune() == [12]
+    assert store.prune() == []
     assert len(store.jobs_of(busy.key)) == KEPT_JOBS
     store.close()
     store = Store.open(path)
