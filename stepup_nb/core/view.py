@@ -75,6 +75,7 @@ def pool_row(scheduler: Scheduler, pool: Pool) -> Row:
         "tokens": list(pool.tokens),
         "paused": pool.is_paused,
         "reserved": reserved.label if reserved is not None else None,
+        "scope": pool.scope,
     }
 
 

@@ -239,6 +239,14 @@ class Extension:
     def _show_handle(self, handle: StepHandle) -> None:
         self._records.show_handle(self._cells.current, handle)
 
+    def show_pool(self, row: dict[str, Any]) -> None:
+        """Show the size that a pool has been given."""
+        cell = self._cells.current
+        if self.has_front_end and self.config.records and cell is not None:
+            self._records.show_pool(cell, row)
+        else:
+            print(show.pool_words(row))
+
     # --- waiting -------------------------------------------------------------------------------
 
     async def wait_line(self, line: str) -> None:

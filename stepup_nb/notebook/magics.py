@@ -172,7 +172,10 @@ class StepUpMagics(Magics):
                 "",
                 f"write '%pool {name} 2' for one with two slots",
             )
-        print(show.pool_words(pools[name]))
+        if sizes:
+            self.extension.show_pool(pools[name])
+        else:
+            print(show.pool_words(pools[name]))
 
     # --- %runsh --------------------------------------------------------------------------------
 

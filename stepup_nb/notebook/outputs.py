@@ -157,6 +157,33 @@ _BAR = (
 _DONE = "display:block;height:100%;background:forestgreen"
 
 
+class PoolLine(Live):
+    """The line under a cell that gave a pool its size, and what became of that in another cell.
+
+    Parameters
+    ----------
+    row
+        The pool as it was then.
+    """
+
+    def __init__(self, row: Row) -> None:
+        super().__init__(_new_id())
+        self.follows_all = True
+        self._row = row
+
+    def draw(self, rows: list[Row], event: Row) -> Bundle:
+        """Return the line as html and text."""
+        lines = [show.pool_words(self._row)]
+        for pool in event.get("pools", ()):
+            if pool["name"] == self._row["name"] and pool["size"] != self._row["size"]:
+                lines.append(f"{show.pool_size(pool)} now, by {pool['scope'] or 'code outside all cells'}")
+        lines = [ansi.one_line(line, 200) for line in lines]
+        return {
+            "text/html": f'<div style="{_STYLE}">{"<br>".join(map(escape, lines))}</div>',
+            "text/plain": "\n".join(lines),
+        }
+
+
 class TerminalLine:
     """The progress of a wait in a terminal: one line that is written over, and at the end a last one.
 

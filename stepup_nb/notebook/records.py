@@ -15,7 +15,7 @@ from stepup_nb.client.handles import StepHandle
 from stepup_nb.client.session import Session
 from stepup_nb.core.model import ScopeKind
 from stepup_nb.notebook.cells import Cell
-from stepup_nb.notebook.outputs import CellRecord
+from stepup_nb.notebook.outputs import CellRecord, PoolLine
 from stepup_nb.notebook.publisher import Bundle, Live, Publisher, Row
 
 _UNWATCHED = "no front end is watching: a notebook that does not end in '%stepup wait' loses what still runs"
@@ -39,6 +39,8 @@ class Records:
         self._display_pub: Any = None
         self._by_scope: dict[str, CellRecord] = {}
         """The record of the last round of each cell."""
+        self._pool_lines: dict[tuple[str, str], PoolLine] = {}
+        """By scope and name of the pool."""
         self._warned: CellRecord | None = None
         """The one with the warning that nobody watches, until somebody waits."""
 
@@ -118,6 +120,14 @@ class Records:
             self._display(once)
         else:
             print(f"step '{handle.name}' is not known any more")
+
+    def show_pool(self, cell: Cell, row: Row) -> None:
+        """Show the size that a cell has given to a pool, and later what other cells make of it."""
+        old = self._pool_lines.pop((cell.scope, row["name"]), None)
+        if old is not None and self.publisher is not None:
+            self.publisher.drop(old)
+        live = self._pool_lines[cell.scope, row["name"]] = PoolLine(row)
+        self.show(live, {})
 
     def close(self) -> None:
         """Leave everything as it is from now on."""

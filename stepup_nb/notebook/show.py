@@ -137,6 +137,12 @@ def pool_short(row: Row) -> str:
     return f"{row['name']} {row['used']}/{'∞' if row['size'] is None else row['size']}"
 
 
+def pool_size(row: Row) -> str:
+    """Say how many slots a pool has: "2 slots"."""
+    size = row["size"]
+    return "no limit" if size is None else "closed" if size == 0 else counted(size, "slot")
+
+
 def _size(size: int | None) -> str:
     return "no limit" if size is None else "closed" if size == 0 else str(size)
 

@@ -659,8 +659,11 @@ def test_pool_defines_resizes_and_lists(kernel):
     assert "No pools." in kernel.run_ok("%pool").displays[0]["text/plain"]
     shown = {"2": "0 of 2 slots in use", "none": "0 slots in use, no limit", "0": "closed"}
     for size, words in shown.items():
-        assert kernel.run_ok(f"%pool test {size}").text.endswith(f"pool test: {words}, 0 waiting\n")
-    assert kernel.run_ok("%pool gpu 2 --tokens a,b").text == "pool gpu: 0 of 2 slots in use, 0 waiting\n"
+        line = kernel.run_ok(f"%pool test {size}").displays[0]
+        assert line["text/plain"] == f"pool test: {words}, 0 waiting"
+        assert f">pool test: {words}, 0 waiting</div>" in line["text/html"]
+    assert kernel.run_ok("%pool test").text == "pool test: closed, 0 waiting\n"
+    kernel.run_ok("%pool gpu 2 --tokens a,b")
     table = kernel.run_ok("%pool").displays[0]
     assert table["text/plain"].splitlines() == [
         "pool  slots   in use  waiting  remarks",
@@ -673,9 +676,10 @@ def test_pool_defines_resizes_and_lists(kernel):
 
 
 def test_another_size_in_another_cell_is_remarked(kernel):
-    kernel.run_ok("%pool test 2", cell="a")
-    first = kernel.run_ok("%pool test 3", cell="b").text.splitlines()
-    assert "had 2 slots by cell [" in first[0] and "the one executed last counts: 3 slots" in first[0]
+    earlier = kernel.run_ok("%pool test 2", cell="a")
+    later = kernel.run_ok("%pool test 3", cell="b").text
+    assert "had 2 slots by cell [" in later and "the one executed last counts: 3 slots" in later
+    kernel.until(lambda: "3 slots now, by cell [" in earlier.displays[0]["text/plain"])
     said = kernel.run_ok("from stepup_nb.api import pool\npool('test', 4)", cell="c").text
     assert "had 3 slots by cell [" in said
 
