@@ -334,6 +334,10 @@ class Page:
         except AssertionError as error:
             raise AssertionError(f"{words} never stood under {cell}, but:\n{self.shown(cell)}") from error
 
+    def left_of(self, element: Any) -> float:
+        """Return where the first letter of an element begins, in pixels from the left of the window."""
+        return float(element.evaluate(LEFT_OF_TEXT))
+
     def saved_outputs(self) -> dict[str, list[Any]]:
         """Return the outputs in the file, by cell."""
         saved = nbformat.read(self.file, as_version=4)
@@ -358,7 +362,8 @@ class Page:
     def screenshots(self, file: Path) -> list[Path]:
         """Write the whole notebook, a file for each screen of it; "a.png" becomes "a-1.png" and so on."""
         files: list[Path] = []
-        self.ask(f"{SCROLLED} outer.scrollTop = 0")
+        # The frame of the active cell is JupyterLab's; the first cell shows it least.
+        self.ask(f"{SCROLLED} it.content.activeCellIndex = 0; outer.scrollTop = 0")
         is_more = True
         while is_more:
             # Cells out of sight are laid out once they come into it.
@@ -366,12 +371,21 @@ class Page:
             files.append(file.with_stem(f"{file.stem}-{len(files) + 1}"))
             self.screenshot(files[-1])
             is_more = self.ask(
-                f"{SCROLLED} const before = outer.scrollTop; outer.scrollTop += outer.clientHeight - 40;"
-                "return outer.scrollTop > before + 1"
+                f"{SCROLLED} const last = it.content.widgets.at(-1).node.getBoundingClientRect();"
+                "const box = outer.getBoundingClientRect();"
+                "outer.scrollTop += outer.clientHeight - 40; return last.bottom > box.bottom"
             )
         return files
 
 
+LEFT_OF_TEXT = """(element) => {
+    const walk = document.createTreeWalker(element, NodeFilter.SHOW_TEXT);
+    while (walk.nextNode()) {
+        const range = document.createRange();
+        range.selectNodeContents(walk.currentNode);
+        if (walk.currentNode.data.trim()) return range.getBoundingClientRect().left;
+    }
+}"""
 TWO_FRAMES = "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
 SCROLLED = (
     f"{CURRENT} const outer = it.content.node.querySelector('.jp-WindowedPanel-outer') ?? it.content.node;"

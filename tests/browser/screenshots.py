@@ -28,9 +28,10 @@ def take(folder: Path) -> None:
             server.wait()
             browser = Browser(playwright, executable)
             for lesson in LESSONS:
-                name = copy(server, lesson)
                 for theme in THEMES:
                     for size, (width, height) in SIZES.items():
+                        # From scratch, or the second picture would be that of another day.
+                        name = copy(server, lesson)
                         with browser.open(server, name, theme=theme, width=width, height=height) as page:
                             page.run_all()
                             page.hide_sidebar()

@@ -102,6 +102,26 @@ def test_records_are_still_there_after_saving_and_loading_the_page_again(app: Ap
     assert re.sub(r"\d\d:\d\d", "", page.shown("c1")) == re.sub(r"\d\d:\d\d", "", before)
 
 
+def test_a_record_stands_in_line_with_what_is_printed_and_a_long_label_takes_one_line(
+    app: App, open_cells: Open
+) -> None:
+    command = "echo " + " ".join(["word"] * 20)
+    page = open_cells(
+        "%load_ext stepup_nb\nprint('printed')", f"%runsh -o a -- {command} >a", app=app, width=1600
+    )
+    page.run_all()
+    page.until_shown("c1", "1 succeeded")
+    # A step that is up to date says most at the right of its label.
+    page.restart()
+    page.run_all()
+    page.until_shown("c1", "1 skipped", "up to date since")
+    printed = page.cell("c0").locator(".jp-OutputArea-output pre")
+    record = page.cell("c1").locator(".jp-OutputArea-output")
+    assert abs(page.left_of(printed) - page.left_of(record)) <= 1
+    label = record.locator("code").first.bounding_box()
+    assert label is not None and label["height"] < 30
+
+
 HOSTILE = r"""<img src="https://example.org/x.png" onerror="window.harmed = true"> $\href{https://example.org/}{b}$
 <script>window.harmed = true</script></pre></div></script><iframe srcdoc="z"></iframe>
 <style>body { background: url(https://example.org/y) }</style> <a href="javascript:window.harmed=true">a</a>
