@@ -79,7 +79,7 @@ js: $(if $(FRONT_END)$(JS_TESTS),node_modules/.ready) ## Check the types of the 
 # Where it can be neither found nor installed, the tests that need it are skipped; in CI that is an error.
 browsers: .venv/.dev ## Find a Chromium for the tests, or install it where root has apt-get
 	@$(BIN)/python $(FIND_CHROMIUM) >/dev/null 2>&1 || { \
-		[ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && echo "installing Chromium (a minute, once)" && \
+		[ -z "$$CHROMIUM" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && echo "installing Chromium (a minute, once)" && \
 		apt-get update -qq && \
 		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(CHROMIUM_PACKAGES) >/dev/null; \
 		$(BIN)/python $(FIND_CHROMIUM) || [ -z "$$CI" ]; }
