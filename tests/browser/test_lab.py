@@ -103,12 +103,10 @@ def test_records_are_still_there_after_saving_and_loading_the_page_again(app: Ap
 
 
 def test_a_record_stands_in_line_with_what_is_printed_and_a_long_label_takes_one_line(
-    app: App, open_cells: Open
+    open_cells: Open,
 ) -> None:
     command = "echo " + " ".join(["word"] * 20)
-    page = open_cells(
-        "%load_ext stepup_nb\nprint('printed')", f"%runsh -o a -- {command} >a", app=app, width=1600
-    )
+    page = open_cells("%load_ext stepup_nb\nprint('printed')", f"%runsh -o a -- {command} >a", width=1600)
     page.run_all()
     page.until_shown("c1", "1 succeeded")
     # A step that is up to date says most at the right of its label.
