@@ -13,9 +13,14 @@ PYTHON ?= $(shell for python in python3.11 python3; do \
 ARGS ?=
 
 BIN := .venv/bin
+FIND_CHROMIUM := tests/browser/chromium.py
+# The font has the glyphs of the states; without recommended packages there is none at all.
+CHROMIUM_PACKAGES := chromium fonts-dejavu-core
 KERNELS := .venvs/ipykernel-6.31/.ready .venvs/ipykernel-7.3/.ready
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# make test CHROMIUM=/path/to/chromium says which browser the tests drive.
+export CHROMIUM
 
 # $(call environment,FOLDER,REQUIREMENTS)
 define environment
@@ -26,10 +31,14 @@ define environment
 @$(1)/bin/python -m pip install -qq $(2)
 endef
 
-.PHONY: help demo lab test test-long bench check format lint types kernels clean
+# The checks of the front end do nothing where there is none.
+FRONT_END := $(wildcard stepup_nb/notebook/panel/js/*.js)
+JS_TESTS := $(wildcard tests/js/*.test.js)
+
+.PHONY: help demo lab test test-long bench check format lint types js browsers screenshots kernels clean
 
 help: ## List these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: .venv/.lab ## Execute the first lesson without a browser, with live log lines
 	@mkdir -p build
@@ -40,7 +49,7 @@ demo: .venv/.lab ## Execute the first lesson without a browser, with live log li
 lab: .venv/.lab ## Open the first lesson in JupyterLab
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/jupyter lab notebooks/01_pools.ipynb $(ARGS)
 
-test: lint types kernels ## All checks and all tests but the slow ones
+test: lint types kernels browsers ## All checks and all tests but the slow ones
 	@$(BIN)/python -m pytest -m "not slow" $(ARGS)
 
 test-long: kernels .venv/.dev ## The tests that take minutes
@@ -60,13 +69,28 @@ lint: .venv/.dev ## Say what is not laid out or not clean
 	@$(BIN)/ruff format --check --output-format concise
 	@$(BIN)/ruff check --output-format concise
 
-types: .venv/.dev ## Check the types
+types: .venv/.dev js ## Check the types, and the front end
 	@$(BIN)/mypy
+
+js: $(if $(FRONT_END)$(JS_TESTS),node_modules/.ready) ## Check the types of the front end, and run its tests in node
+	@$(if $(FRONT_END),PATH="$(CURDIR)/$(BIN):$$PATH" node_modules/.bin/tsc --project .)
+	@$(if $(JS_TESTS),$(BIN)/node --test --test-reporter=dot $(JS_TESTS))
+
+# Where it can be neither found nor installed, the tests that need it are skipped; in CI that is an error.
+browsers: .venv/.dev ## Find a Chromium for the tests, or install it where root has apt-get
+	@$(BIN)/python $(FIND_CHROMIUM) >/dev/null 2>&1 || { \
+		[ -z "$$CHROMIUM" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && echo "installing Chromium (a minute, once)" && \
+		apt-get update -qq && \
+		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(CHROMIUM_PACKAGES) >/dev/null; \
+		$(BIN)/python $(FIND_CHROMIUM) || [ -z "$$CI" ]; }
+
+screenshots: browsers ## Picture the lesson, light and dark, narrow and wide, in build/screenshots/
+	@PATH="$(CURDIR)/$(BIN):$$PATH" PYTHONPATH=tests $(BIN)/python tests/browser/screenshots.py $(ARGS)
 
 kernels: $(KERNELS) ## Set up the older kernels that the tests run on, in .venvs/
 
 clean: ## Remove all that make made: environments, build/, caches
-	@rm -rf .venv .venvs build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	@rm -rf .venv .venvs node_modules build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	@find stepup_nb tests -type d -name __pycache__ -prune -exec rm -rf {} +
 
 .venv/.lab: pyproject.toml
@@ -77,6 +101,11 @@ clean: ## Remove all that make made: environments, build/, caches
 .venv/.dev: pyproject.toml
 	$(call environment,.venv,-e '.[dev]')
 	@touch .venv/.lab $@
+
+# What package-lock.json names, with the npm of the environment; no script of a package is run.
+node_modules/.ready: package.json package-lock.json .venv/.dev
+	@PATH="$(CURDIR)/$(BIN):$$PATH" npm ci --no-audit --no-fund --ignore-scripts --loglevel=error
+	@touch $@
 
 # The oldest kernel goes with the oldest of everything that pyproject.toml allows.
 .venvs/ipykernel-6.31/.ready: PINS = $(shell sed -n '/^dependencies/,/^]/s/^ *"\(.*\)>=\(.*\)".*/\1==\2/p' pyproject.toml)

@@ -148,7 +148,8 @@ class Progress(Live):
 # Inline, and without anything that JupyterLab takes away in a notebook it does not trust.
 _STYLE = (
     "font-family:var(--jp-ui-font-family,system-ui,-apple-system,'Segoe UI',sans-serif);font-size:13px;"
-    "line-height:1.5;font-variant-numeric:tabular-nums"
+    # In line with what is printed.
+    "line-height:1.5;padding:0 0 0 8px;font-variant-numeric:tabular-nums"
 )
 _BAR = (
     "display:inline-block;width:8em;height:0.55em;margin-right:0.8em;border:1px solid #8888;"

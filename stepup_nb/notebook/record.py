@@ -433,9 +433,10 @@ _ELSEWHERE = "%stepup status lists them all"
 
 # Where it matters, the properties are those that JupyterLab keeps in a notebook it does not trust: no `gap`,
 # no `var()`. What it drops only embellishes.
+# The left is in line with what is printed, and the longest label has room for what stands at its right.
 _BOX = (
     "font-family:var(--jp-ui-font-family,system-ui,-apple-system,'Segoe UI',sans-serif);font-size:13px;"
-    "line-height:1.5;max-width:62em;margin:0;padding:0"
+    "line-height:1.5;max-width:76em;margin:0;padding:0 0 6px 8px"
 )
 _LINE = "1px solid #8883"
 _FAINT = f"opacity:{ansi.FADED}"

@@ -13,6 +13,7 @@ from typing import Any
 import nbformat
 import pexpect
 import pytest
+
 from notebook.helpers_kernel import LINES, environment, python_of
 
 pytestmark = pytest.mark.kernel

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from notebook.helpers_kernel import LINES, Cell, Kernel, all_dead, python_of
 
 pytestmark = pytest.mark.kernel

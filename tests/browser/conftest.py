@@ -1,0 +1,60 @@
+"""One server and one browser for all tests; each test has a page, a kernel and a folder of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from browser import chromium
+from browser.helpers_lab import App, Browser, Page, Server, cells, write
+
+APPS: tuple[App, ...] = ("lab", "notebook")
+
+Open = Callable[..., Page]
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    pytest.importorskip("jupyterlab")
+    server = Server(tmp_path_factory.mktemp("jupyter"))
+    try:
+        server.wait()
+        yield server
+    finally:
+        server.close()
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    api: Any = pytest.importorskip("playwright.sync_api")
+    executable = chromium.find()
+    if executable is None:
+        # Where a change is judged, a test that was not run must not look like one that passed.
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(chromium.ADVICE)
+    with api.sync_playwright() as playwright:
+        browser = Browser(playwright, executable)
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+@pytest.fixture(params=APPS)
+def app(request: pytest.FixtureRequest) -> App:
+    return request.param
+
+
+@pytest.fixture
+def open_page(server: Server, browser: Browser) -> Iterator[Open]:
+    """Open notebooks by their path on the server; all are closed at the end, and what they asked for is checked."""
+    with contextlib.ExitStack() as pages:
+        yield lambda name, app="lab", **more: pages.enter_context(browser.open(server, name, app, **more))
+
+
+@pytest.fixture
+def open_cells(open_page: Open, server: Server) -> Open:
+    """Open a notebook of code cells with these sources."""
+    return lambda *sources, **more: open_page(write(server, cells(*sources)), **more)
