@@ -6,6 +6,7 @@ of the graph.
 
 from __future__ import annotations
 
+from stepup_nb.core import uptodate
 from stepup_nb.core.alike import Alike
 from stepup_nb.core.engine import Engine, Looking
 from stepup_nb.core.errors import UsageError
@@ -273,7 +274,7 @@ class Declaring(Engine):
         if step.state in (FAILED, CANCELLED) or is_being_stopped:
             self._pend(step, "declared again")
         elif step.state is SUCCEEDED and spec.force:
-            self._pend(step, "forced")
+            self._pend(step, uptodate.ASKED)
         elif step.state is SUCCEEDED:
             step.skipped = True
         else:

@@ -522,7 +522,7 @@ class Engine:
         now = uptodate.manifest(spec, inputs, step.env_hashes)
         outputs = self._contents(spec.out)
         if step.force:
-            why = ["forced"]
+            why = [uptodate.ASKED]
         elif step.record is not None and uptodate.is_up_to_date(step.record, now, outputs):
             self._skip(step)
             return

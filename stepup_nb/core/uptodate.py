@@ -18,6 +18,9 @@ from stepup_nb.core.model import Content, StepSpec
 _FORMAT = 1
 """Version of the encoding below; it is the first word of every digest, so that a change makes all steps run."""
 
+ASKED = "you asked for it"
+"""Why a step runs that is up to date: ``--force`` or ``rerun``."""
+
 
 @dataclass(frozen=True, slots=True)
 class Manifest:

@@ -186,6 +186,7 @@ class Director:
             "log": self._log,
             "lines": self._lines_since,
             "subscribe": self._subscribe,
+            "tell": self._tell_all,
             "shutdown": self._shutdown,
             "trust": self._trust,
         }
@@ -548,6 +549,12 @@ class Director:
         client.is_subscribed = True
         return self.status() if request.get("snapshot", True) else {}
 
+    def _tell_all(self, client: Client, request: Request) -> dict[str, Any]:
+        """Tell subscribers now what they were to be told soon: it is on its way before the answer to this."""
+        while self._news:
+            self._tell_now()
+        return {}
+
     def _shutdown(self, client: Client, request: Request) -> dict[str, Any]:
         self.end()
         return {}
@@ -663,7 +670,9 @@ class Director:
             self._tell_timer = self._reactor.call_after(TELL_EVERY, self._tell_now)
 
     def _tell_now(self) -> None:
-        self._tell_timer = None
+        if self._tell_timer is not None:
+            self._tell_timer.cancel()
+            self._tell_timer = None
         news = self._news
         rows: list[dict[str, Any]] = []
         size = 0

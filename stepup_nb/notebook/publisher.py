@@ -18,7 +18,6 @@ from typing import Any, Protocol
 
 from stepup_nb.client.connection import Connection, DirectorGone
 from stepup_nb.core.errors import StepUpError
-from stepup_nb.core.model import FINISHED
 
 EACH = 0.5
 """Least seconds between two updates of one output."""
@@ -92,6 +91,10 @@ class Publisher:
         """How many directors this session has had, as far as we were told."""
         self._threads: list[threading.Thread] = []
         self._events: Connection | None = None
+        self._followed: Connection | None = None
+        """The connection whose events are being taken."""
+        self._told = 0
+        """Number of the last request on that connection which was answered."""
         self._asking: Connection | None = None
 
     # --- what the kernel's main thread calls -----------------------------------------------------
@@ -141,20 +144,36 @@ class Publisher:
 
     def flush(self, lives: Iterable[Live] | None = None, timeout: float = 2.0) -> None:
         """Bring outputs up to date now, and return when the updates are out."""
+        end = time.monotonic() + timeout
         with self._lock:
             chosen = list(self._lives.values() if lives is None else lives)
-            names = [name for live in chosen for name, row in live.steps.items() if not _is_final(row)]
             self._changed.wait_for(
-                lambda: self._asking is not None or "lost" in self.last_event or self._is_idle(), timeout
+                lambda: self._followed is not None or "lost" in self.last_event or self._is_idle(), timeout
             )
-        rows = self._ask_rows(dict.fromkeys(names))
+            followed = self._followed
+        self._catch_up(followed, end)
         with self._lock:
-            self._take_rows(rows)
             for live in chosen:
                 live.is_urgent = live.is_dirty and live.display_id in self._lives
             self._wake.notify_all()
             self._changed.wait_for(
-                lambda: self._is_idle() or not any(live.is_urgent or live.is_busy for live in chosen), timeout
+                lambda: self._is_idle() or not any(live.is_urgent or live.is_busy for live in chosen),
+                end - time.monotonic(),
+            )
+
+    def _catch_up(self, events: Connection | None, end: float) -> None:
+        """Wait until everything that the director has decided by now has come as an event."""
+        if events is None:
+            return
+        try:
+            # Its answer comes after them, on the same connection.
+            number = events.send("tell")
+        except (StepUpError, DirectorGone):
+            return
+        with self._lock:
+            self._changed.wait_for(
+                lambda: self._told >= number or self._followed is not events or self._is_idle(),
+                end - time.monotonic(),
             )
 
     def _is_idle(self) -> bool:
@@ -189,7 +208,7 @@ class Publisher:
             with self._lock:
                 self.last_event = {**self.last_event, "lost": True}
                 lost = [each for each in (self._events, self._asking) if each is not None]
-                self._events = self._asking = None
+                self._events = self._asking = self._followed = None
                 self._mark(lambda live: True)
                 self._changed.notify_all()
             for connection in lost:
@@ -206,12 +225,17 @@ class Publisher:
                 events.close()
                 asking.close()
                 return
-            self._changed.notify_all()
         events.request("subscribe", snapshot=False)
         number = 0
         self._look_at_all()
+        with self._lock:
+            self._followed, self._told = events, 0
+            self._changed.notify_all()
         for event in events.events():
             if event.get("event") != "changes":
+                with self._lock:
+                    self._told = event["id"]
+                    self._changed.notify_all()
                 continue
             with self._lock:
                 self._take(event)
@@ -322,11 +346,6 @@ class Publisher:
                 live.last_sent = time.monotonic()
                 self._sent_at.append(live.last_sent)
             self._changed.notify_all()
-
-
-def _is_final(row: Row) -> bool:
-    """Tell whether a row stays as it is until somebody runs its step again, which events tell in time."""
-    return row.get("state") in FINISHED
 
 
 def _forgotten(name: str) -> Row:

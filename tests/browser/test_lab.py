@@ -30,7 +30,7 @@ def test_the_lesson_runs_from_top_to_bottom(app: App, open_page: Open, server: S
     page.until_shown("closed", "the fourth", "SUCCEEDED")
     # A cell further down reran the one that merges, and that is told wherever the step is declared.
     for cell in ("declare", "again"):
-        page.until_shown(cell, "7 steps: 1 succeeded, 6 skipped", "because forced")
+        page.until_shown(cell, "7 steps: 1 succeeded, 6 skipped", "because you asked for it")
     page.save()
     outputs = page.saved_outputs()
     assert set(outputs) == {c.id for c in nbformat.read(LESSON, as_version=4).cells if c.cell_type == "code"}

@@ -42,7 +42,7 @@ def test_it_can_be_cancelled_and_run_again(session):
     session.declare("runsh", "echo > again").wait()
     handle.rerun()
     assert handle.wait().returncode == 0
-    assert handle.why() == ["forced"]
+    assert handle.why() == ["you asked for it"]
 
 
 def test_it_says_each_reason_once(session, notebook):

@@ -108,6 +108,26 @@ def test_a_flush_brings_the_last_word_at_once(session, publisher, screen):
     assert len(screen.sent) == began
 
 
+class Number(Live):
+    """An output that says which job its only step ran last."""
+
+    def draw(self, rows: list[dict[str, Any]], event: dict[str, Any]) -> dict[str, str]:
+        return {"text/plain": " ".join(str(row["job"]) for row in rows)}
+
+
+def test_what_a_wait_was_for_is_shown_when_it_is_flushed(session, publisher, screen):
+    # A step that had succeeded was run again, and the event that said so came when all had been sent.
+    name = run(session, "true")
+    live = Number("a")
+    live.steps = {name: {"name": name}}
+    publisher.follow(live)
+    for job in range(1, 6):
+        session.wait([name])
+        publisher.flush()
+        assert screen.last("a") == str(job)
+        session.rerun(name)
+
+
 def test_a_flush_of_some_leaves_the_others_to_their_time(session, publisher, screen, monkeypatch):
     monkeypatch.setattr(module, "EACH", 60.0)
     names = [run(session, f"echo {word}") for word in "AB"]

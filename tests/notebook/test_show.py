@@ -120,7 +120,10 @@ def test_without_pools_it_is_said_how_to_make_one():
         (step(reason="input 'a' changed"), "SUCCEEDED  cut   1.2 s  ran because input 'a' changed"),
         (step(skipped=True, reason="up to date"), "SKIP   cut   1.2 s"),
         (step(state="RUNNING", duration=None), "RUNNING  cut"),
-        (step(state="RUNNING", duration=None, reason="forced"), "RUNNING  cut   runs because forced"),
+        (
+            step(state="RUNNING", duration=None, reason="you asked for it"),
+            "RUNNING  cut   runs because you asked for it",
+        ),
         (step(state="FAILED", reason="exit code 3"), "FAILED  cut   1.2 s  exit code 3"),
         (
             step(
@@ -163,10 +166,19 @@ UP_TO_DATE = "up to date: all that was declared is as it was when it ran"
             {"reason": "up to date", "last": "never ran"},
             [UP_TO_DATE, "its last job ran because it never ran before"],
         ),
-        ({"state": "RUNNING", "reason": "forced"}, ["runs because forced"]),
+        ({"state": "RUNNING", "reason": "you asked for it"}, ["runs because you asked for it"]),
         (
-            {"state": "QUEUED", "reason": "waits for a worker", "outdated": ["input 'a' changed"], "last": "forced"},
-            ["waits for a worker", "is to run because input 'a' changed", "its last job ran because forced"],
+            {
+                "state": "QUEUED",
+                "reason": "waits for a worker",
+                "outdated": ["input 'a' changed"],
+                "last": "you asked for it",
+            },
+            [
+                "waits for a worker",
+                "is to run because input 'a' changed",
+                "its last job ran because you asked for it",
+            ],
         ),
         (
             {"state": "PENDING", "reason": "waits for step 'b'", "root": "step 'c' failed: exit code 1", "last": ""},
