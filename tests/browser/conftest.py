@@ -1,4 +1,7 @@
-"""One server and one browser for all tests; each test has a page, a kernel and a folder of its own."""
+"""One server and one browser for each file of tests; each test has a page, a kernel and a folder of its own.
+
+Not for the whole run: other tests count the processes of this one.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ APPS: tuple[App, ...] = ("lab", "notebook")
 Open = Callable[..., Page]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     pytest.importorskip("jupyterlab")
     server = Server(tmp_path_factory.mktemp("jupyter"))
@@ -27,7 +30,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         server.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     api: Any = pytest.importorskip("playwright.sync_api")
     executable = chromium.find()
