@@ -137,7 +137,8 @@ class Kernel:
             )
         self.client: Any = BlockingKernelClient()
         self.client.load_connection_file(file)
-        self.client.start_channels()
+        # Without the heartbeat: on a busy machine it takes a kernel that starts for a dead one.
+        self.client.start_channels(hb=False)
         self.client.wait_for_ready(timeout=LONG)
         self.director: psutil.Process | None = None
 
