@@ -113,6 +113,18 @@ class Pools:
             if pool is None or any(pool == asked for asked, _ in request):
                 yield from line.waiting.values()
 
+    def first_in_line(self, pool: str, most: int) -> list[Step]:
+        """Return the first steps that wait for a pool, or with an empty name for none, as they would start."""
+        waiting = self.waiting(pool) if pool else self._line_of_no_pool()
+        places = {step.key: place for place, step in enumerate(self._reservations())}
+        return heapq.nsmallest(
+            most, waiting, key=lambda step: (places.get(step.key, len(places)), rank(step))
+        )
+
+    def _line_of_no_pool(self) -> Iterable[Step]:
+        line = self._lines.get(())
+        return () if line is None else line.waiting.values()
+
     def number_waiting(self, pool: str) -> int:
         """Return how many steps wait for a pool."""
         return sum(

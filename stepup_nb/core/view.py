@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from stepup_nb.core.model import CANCELLED, FAILED, FINISHED, Job, Pool, Step
+from stepup_nb.core.model import CANCELLED, FAILED, FINISHED, Job, Outcome, Pool, Step
 from stepup_nb.core.scheduler import Scheduler
 
 Row = dict[str, Any]
@@ -42,11 +42,47 @@ def step_row(scheduler: Scheduler, step: Step) -> Row:
         "outcome": str(job.outcome) if job is not None and job.outcome is not None else None,
         "started": job.started if job is not None else None,
         "ended": job.ended if job is not None else None,
-        "slots": {name: list(numbers) for name, numbers in job.slots.items()} if job is not None else {},
+        "queued": job.queued if job is not None else None,
+        "slots": _slots(job) if job is not None else {},
+        "worker": job.worker if job is not None else None,
+        "peak_rss": job.peak_rss if job is not None else None,
+        "expected": _expected(step),
         "since": record.ended if record is not None else None,
         "notes": notes(job) if job is not None else [],
         "seq": step.seq,
         "optional": spec.optional,
+        "after": [target.key for target in step.needs_after.values() if target is not None],
+    }
+
+
+def _slots(job: Job) -> dict[str, list[int]]:
+    return {name: list(numbers) for name, numbers in job.slots.items()}
+
+
+def _expected(step: Step) -> float | None:
+    """Return the seconds that its next or current job will probably take: as said, else as the last success took."""
+    if step.spec.duration is not None:
+        return step.spec.duration
+    last = step.last
+    return _duration(last) if last is not None and last.outcome is Outcome.SUCCEEDED else None
+
+
+def job_row(job: Job) -> Row:
+    """Return one job: a row of ``history``, and why it ran."""
+    return {
+        "job": job.id,
+        "step": job.step,
+        "outcome": str(job.outcome) if job.outcome is not None else None,
+        "returncode": job.returncode,
+        "queued": job.queued,
+        "started": job.started,
+        "ended": job.ended,
+        "pool": dict(job.pool),
+        "slots": _slots(job),
+        "worker": job.worker,
+        "peak_rss": job.peak_rss,
+        "cpu": job.cpu,
+        "why": job.why,
     }
 
 
@@ -77,6 +113,15 @@ def pool_row(scheduler: Scheduler, pool: Pool) -> Row:
         "reserved": reserved.label if reserved is not None else None,
         "scope": pool.scope,
     }
+
+
+def queues(scheduler: Scheduler, most: int) -> Row:
+    """Return the names of the first waiting steps by pool, in the order in which they would start.
+
+    Those that ask for no pool at all are under the empty name.
+    """
+    names = ["", *(pool.name for pool in scheduler.pools.defined())]
+    return {name: [step.key for step in scheduler.pools.first_in_line(name, most)] for name in names}
 
 
 def counts(scheduler: Scheduler) -> dict[str, int]:

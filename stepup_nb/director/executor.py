@@ -41,6 +41,19 @@ class Tail(NamedTuple):
     stderr: str
 
 
+class Found(NamedTuple):
+    """What a job wrote, from a place on; a place is a number of bytes of stdout and of stderr."""
+
+    pieces: list[tuple[int, bytes]]
+    """In order of arrival: 0 for stdout or 1 for stderr, and what was written."""
+    place: tuple[int, int]
+    """The place after them."""
+    lines: int | None
+    """How many lines had ended at that place, where that is known."""
+    is_more: bool
+    """There is more by now."""
+
+
 class Executor(Protocol):
     """Starts commands, stops them with all they started, and keeps what they write.
 
@@ -88,11 +101,23 @@ class Executor(Protocol):
     def read_log(self, job: int, stream: Stream, offset: int, limit: int) -> bytes:
         """Return a piece of a log, from an offset in bytes; empty at its end, or where there is none."""
 
-    def order(self, job: int) -> list[tuple[Stream, int]]:
-        """Return in which order pieces of so many bytes of the two streams arrived.
+    def output(self, job: int, place: tuple[int, int], most: int, *, is_last: bool) -> Found:
+        """Return what a job wrote after a place, in the order of arrival as far as that was kept.
 
-        The list is bounded: what is in neither piece came later than all of them, in unknown order.
+        Parameters
+        ----------
+        job
+            Its number.
+        place
+            What has been seen of stdout and of stderr, in bytes.
+        most
+            Bytes of both streams together.
+        is_last
+            Leave out the first of them where there are more, not the last.
         """
+
+    def memory(self) -> int:
+        """Return the bytes of memory that all live jobs together used when they were looked at last."""
 
     def log_path(self, job: int, stream: Stream) -> str:
         """Return where that log is, if it is anywhere. A job that wrote nothing has no file."""

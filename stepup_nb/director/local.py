@@ -20,8 +20,8 @@ from functools import partial
 
 from stepup_nb.core.messages import JobEnded
 from stepup_nb.director import processes, spawn
-from stepup_nb.director.executor import CannotStart, Executor, Reporter, Stream, Tail
-from stepup_nb.director.output import CHUNK, TAIL, LogFolder, Output, decode, log_name, stored_order
+from stepup_nb.director.executor import CannotStart, Executor, Found, Reporter, Stream, Tail
+from stepup_nb.director.output import CHUNK, TAIL, LogFolder, Output, decode, log_name, stored
 from stepup_nb.director.reactor import Reactor, Timer
 
 _LINGER = 0.1
@@ -71,6 +71,7 @@ class _Job:
         "phase",
         "pid",
         "pidfd",
+        "rss",
         "timer",
     )
 
@@ -88,6 +89,7 @@ class _Job:
         self.deadline = 0.0
         self.ended: float | None = None
         self.peak = 0
+        self.rss = 0
         self.cpu = 0.0
         """Of adopted processes only; the leader's own comes with its end."""
         self.leftovers: tuple[str, ...] = ()
@@ -344,7 +346,8 @@ class LocalExecutor(Executor):
         job.timer = self._reactor.call_after(after, partial(self._sample, job, after))
 
     def _weigh(self, job: _Job) -> None:
-        job.peak = max(job.peak, sum(processes.resident(pid) for pid, _ in self._tree(job)))
+        job.rss = sum(processes.resident(pid) for pid, _ in self._tree(job))
+        job.peak = max(job.peak, job.rss)
 
     # --- ending ---------------------------------------------------------------------------------
 
@@ -579,10 +582,16 @@ class LocalExecutor(Executor):
         """Return a piece of a log; see `Executor.read_log`."""
         return self._logs.read(log_name(job, stream), offset, limit)
 
-    def order(self, job: int) -> list[tuple[Stream, int]]:
-        """Return in which order pieces of the two streams arrived; see `Executor.order`."""
+    def output(self, job: int, place: tuple[int, int], most: int, *, is_last: bool) -> Found:
+        """Return what a job wrote after a place; see `Executor.output`."""
         live = self._jobs.get(job)
-        return live.output.order if live is not None else stored_order(self._logs, job)
+        if live is not None:
+            return live.output.after(place, most, is_last=is_last)
+        return stored(self._logs, job, place, most, is_last=is_last)
+
+    def memory(self) -> int:
+        """Return the bytes of memory that all live jobs used lately; see `Executor.memory`."""
+        return sum(job.rss for job in self._jobs.values())
 
     def forget(self, jobs: Iterable[int]) -> None:
         """Remove the logs of ended jobs; see `Executor.forget`."""

@@ -54,6 +54,10 @@ TELL_ROWS = 250
 """Rows of steps in one event."""
 TELL_BYTES = 1 << 20
 """Characters of commands and outputs in one event, beyond which the other rows wait for the next one."""
+QUEUE = 50
+"""Waiting steps of one pool that are named."""
+OUTPUT = 1 << 19
+"""Bytes of output in one answer."""
 LINES_KEPT = 5000
 """Log lines that are kept for clients that come late or cannot keep up."""
 LINES = 200
@@ -106,11 +110,12 @@ class _News:
     steps: dict[str, None] = field(default_factory=dict)
     gone: dict[str, None] = field(default_factory=dict)
     pools: dict[str, None] = field(default_factory=dict)
+    jobs: dict[int, Job] = field(default_factory=dict)
     lines: list[dict[str, Any]] = field(default_factory=list)
     has_settings: bool = False
 
     def __bool__(self) -> bool:
-        return bool(self.steps or self.gone or self.pools or self.lines or self.has_settings)
+        return bool(self.steps or self.gone or self.pools or self.jobs or self.lines or self.has_settings)
 
 
 class _Answers:
@@ -182,7 +187,10 @@ class Director:
             "status": self._status,
             "rows": self._rows,
             "why": lambda client, request: view.why(self.scheduler, self._step(request)),
-            "history": lambda client, request: {"rows": self._store.history()},
+            "history": self._history,
+            "queues": lambda client, request: view.queues(self.scheduler, QUEUE),
+            "jobs": lambda client, request: self._jobs(self._step(request)),
+            "output": self._output,
             "log": self._log,
             "lines": self._lines_since,
             "subscribe": self._subscribe,
@@ -517,6 +525,32 @@ class Director:
             steps = [graph.find(name) for name in names]
         return {"rows": [self._row(step) for step in steps]}
 
+    def _history(self, client: Client, request: Request) -> dict[str, Any]:
+        return {"rows": self._store.history(_whole(request, "most") if "most" in request else -1)}
+
+    def _jobs(self, step: Step) -> dict[str, Any]:
+        """Return the jobs of one step that the history keeps, newest last."""
+        return {"rows": [view.job_row(job) for job in self._store.jobs_of(step.key)]}
+
+    def _output(self, client: Client, request: Request) -> dict[str, Any]:
+        """Return what a job wrote after a place, both streams in their order of arrival.
+
+        The place is a number of bytes of each stream; with ``last``, it is set so that no more than so many
+        bytes follow. ``lines`` is the number of lines up to the place reached, None where nobody counted.
+        """
+        job, most = _whole(request, "job"), min(_whole(request, "most"), OUTPUT)
+        out, err = _whole(request, "out"), _whole(request, "err")
+        found = self._executor.output(job, (out, err), most, is_last=request.get("last") is True)
+        return {
+            "pieces": [[number, piece.decode("latin-1")] for number, piece in found.pieces],
+            "out": found.place[0],
+            "err": found.place[1],
+            "lines": found.lines,
+            "more": found.is_more,
+            "final": job not in self.scheduler.jobs,
+            "path": self._executor.log_path(job, "stdout"),
+        }
+
     def _log(self, client: Client, request: Request) -> dict[str, Any]:
         """Return a piece of the log of one job: of that number, else the last one of a step."""
         if request.get("job") is not None:
@@ -631,6 +665,9 @@ class Director:
         news.steps.update(dict.fromkeys(decision.steps))
         news.gone.update(dict.fromkeys(decision.forgotten))
         news.pools.update(dict.fromkeys(decision.pools))
+        news.jobs.update(decision.jobs)
+        for dropped in decision.dropped_jobs:
+            news.jobs.pop(dropped, None)
         news.lines += lines
         news.has_settings = news.has_settings or decision.settings
         self._tell_soon()
@@ -695,11 +732,15 @@ class Director:
                 "counts": view.counts(self.scheduler),
                 "workers": self.scheduler.pools.workers,
                 "paused": self.scheduler.pools.is_paused,
+                "draining": self.scheduler.pools.is_draining,
+                "memory": self._executor.memory(),
                 "notes": self._all_notes(),
+                "jobs": [view.job_row(job) for job in islice(news.jobs.values(), TELL_ROWS)],
                 "lines": news.lines[:LINES],
             }
         )
-        self._news = _News(steps=news.steps, lines=news.lines[LINES:])
+        jobs = dict(islice(news.jobs.items(), TELL_ROWS, None))
+        self._news = _News(steps=news.steps, jobs=jobs, lines=news.lines[LINES:])
         self._tell_soon()
 
 

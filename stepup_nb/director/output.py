@@ -12,9 +12,9 @@ import fcntl
 import os
 import stat
 from array import array
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from stepup_nb.director.executor import Stream
+from stepup_nb.director.executor import Found, Stream
 
 STREAMS: tuple[Stream, Stream] = ("stdout", "stderr")
 _SUFFIX = {"stdout": ".out", "stderr": ".err"}
@@ -32,6 +32,7 @@ CHUNK = 256 * 1024
 """Bytes that one read takes at most."""
 
 _MUCH = 1024 * 1024
+_COUNTED = 8 * 1024 * 1024
 _WIDE_PIPE = 256 * 1024
 
 
@@ -100,6 +101,13 @@ class LogFolder:
         finally:
             os.close(fd)
 
+    def size(self, name: str) -> int:
+        """Return the size of a file in bytes; 0 where there is none."""
+        try:
+            return os.stat(name, dir_fd=self._open(), follow_symlinks=False).st_size
+        except OSError:
+            return 0
+
     def remove(self, jobs: Iterable[int]) -> None:
         """Delete the logs of these jobs, as far as there are any."""
         try:
@@ -153,7 +161,7 @@ class LogFolder:
 class Pipe:
     """One stream of one job: what it wrote so far, and where that is kept."""
 
-    __slots__ = ("_folder", "_log", "_name", "_tail", "fd", "problem", "total")
+    __slots__ = ("_folder", "_log", "_name", "_tail", "fd", "lines", "problem", "total")
 
     def __init__(self, fd: int, folder: LogFolder, name: str) -> None:
         self.fd = fd
@@ -162,6 +170,8 @@ class Pipe:
         """Bytes that arrived."""
         self.problem = ""
         """Why some of it is not in the log."""
+        self.lines = 0
+        """Lines that have ended."""
         self._folder = folder
         self._name = name
         self._log = -1
@@ -206,6 +216,7 @@ class Pipe:
     def _take(self, piece: memoryview) -> None:
         room = self._folder.cap - self.total
         self.total += len(piece)
+        self.lines += bytes(piece).count(b"\n")
         if room > 0 and not self.problem:
             self._store(piece[:room])
         keep = TAIL if room >= len(piece) else END
@@ -273,10 +284,11 @@ class Output:
         """The last bytes of stdout and of stderr."""
         return self.pipes[0].tail, self.pipes[1].tail
 
-    @property
-    def order(self) -> list[tuple[Stream, int]]:
-        """The pieces in their order; see `Executor.order`."""
-        return _pieces(self._order)
+    def after(self, place: tuple[int, int], most: int, *, is_last: bool) -> Found:
+        """Return what was written after a place; see `Executor.output`."""
+        sizes = [min(pipe.total, self._folder.cap) for pipe in self.pipes]
+        lines = sum(pipe.lines for pipe in self.pipes)
+        return _found(self._folder, self._job, self._order, sizes, place, most, is_last, lambda: lines)
 
     def read(self, which: int, buffer: memoryview) -> int | None:
         """Take in one bufferful of stdout (0) or stderr (1); see `Pipe.read`."""
@@ -316,21 +328,68 @@ class Output:
                 pass
 
 
-def stored_order(folder: LogFolder, job: int) -> list[tuple[Stream, int]]:
-    """Return the order of an ended job's pieces; empty where there is but one stream."""
-    pieces = array("q")
-    stored = folder.read(f"{job}.idx", 0, PIECES * pieces.itemsize)
-    pieces.frombytes(stored[: len(stored) // pieces.itemsize * pieces.itemsize])
-    return _pieces(pieces)
+def stored(folder: LogFolder, job: int, place: tuple[int, int], most: int, *, is_last: bool) -> Found:
+    """Return what an ended job wrote after a place; see `Executor.output`."""
+    order = array("q")
+    kept = folder.read(f"{job}.idx", 0, PIECES * order.itemsize)
+    order.frombytes(kept[: len(kept) // order.itemsize * order.itemsize])
+    names = [log_name(job, stream) for stream in STREAMS]
+    sizes = [folder.size(name) for name in names]
+
+    def lines() -> int | None:
+        # To count for longer would keep the director from its work.
+        if sum(sizes) > _COUNTED:
+            return None
+        return sum(folder.read(name, 0, _COUNTED).count(b"\n") for name in names)
+
+    return _found(folder, job, order, sizes, place, most, is_last, lines)
+
+
+def _found(
+    folder: LogFolder,
+    job: int,
+    order: Sequence[int],
+    sizes: Sequence[int],
+    place: tuple[int, int],
+    most: int,
+    is_last: bool,
+    count: Callable[[], int | None],
+) -> Found:
+    missing = sum(max(0, size - seen) for size, seen in zip(sizes, place, strict=True))
+    if is_last and missing > most:
+        place = _advance(order, sizes, place, missing - most)[1]
+    parts, after = _advance(order, sizes, place, most)
+    pieces = [
+        (which, folder.read(log_name(job, STREAMS[which]), start, size)) for which, start, size in parts
+    ]
+    is_more = any(size > seen for size, seen in zip(sizes, after, strict=True))
+    return Found(pieces, after, None if is_more else count(), is_more)
+
+
+def _advance(
+    order: Sequence[int], sizes: Sequence[int], place: tuple[int, int], most: int
+) -> tuple[list[tuple[int, int, int]], tuple[int, int]]:
+    """Return the next so many bytes after a place as parts (stream, start, size), and the place after them."""
+    seen = list(place)
+    ends = [0, 0]
+    parts = []
+    # What came after the last piece whose order was kept comes stream by stream.
+    for piece in (*order, sizes[0], -sizes[1]):
+        which = piece < 0
+        ends[which] = min(ends[which] + abs(piece), sizes[which])
+        size = min(ends[which] - seen[which], most)
+        if size > 0:
+            parts.append((int(which), seen[which], size))
+            seen[which] += size
+            most -= size
+            if not most:
+                break
+    return parts, (seen[0], seen[1])
 
 
 def log_name(job: int, stream: Stream) -> str:
     """Return the name of a log in its folder."""
     return f"{job}{_SUFFIX[stream]}"
-
-
-def _pieces(order: array[int]) -> list[tuple[Stream, int]]:
-    return [(STREAMS[piece < 0], abs(piece)) for piece in order]
 
 
 def _amount(size: int) -> str:

@@ -68,6 +68,19 @@ def slots_words(slots: tuple[tuple[str, Any], ...]) -> str:
     return encode(dict(slots))
 
 
+HISTORY = "job.id, key, outcome, returncode, queued, started, ended, pool, slots, worker, peak_rss, cpu"
+"""The columns of a row of ``history``."""
+
+
+def history_row(row: tuple[Any, ...]) -> dict[str, Any]:
+    """Return a row of ``history`` from its columns."""
+    names = ("job", "step", *HISTORY.split(", ")[2:])
+    form = dict(zip(names, row, strict=True))
+    form["step"] = from_blob(form["step"])
+    form["pool"], form["slots"] = decode(form["pool"]), decode(form["slots"])
+    return form
+
+
 def texts_of(text: str) -> tuple[str, ...]:
     """Return the texts of a JSON list."""
     if text == "[]":

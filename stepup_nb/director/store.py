@@ -25,6 +25,7 @@ from stepup_nb.core.scheduler import Restored
 from stepup_nb.core.uptodate import Record
 from stepup_nb.director import schema, secret
 from stepup_nb.director.rows import (
+    HISTORY,
     INSERT_JOB,
     JOB,
     UNREADABLE,
@@ -32,6 +33,7 @@ from stepup_nb.director.rows import (
     encode,
     fits,
     from_blob,
+    history_row,
     job_of,
     slots_words,
     texts_of,
@@ -753,23 +755,16 @@ class Store:
             step.state, step.reason, step.record = StepState(ended[0]), ended[1], record
         return step
 
-    def history(self) -> list[dict[str, Any]]:
-        """Return a row per job that ran or still runs, over all sessions, newest last.
+    def history(self, most: int = -1) -> list[dict[str, Any]]:
+        """Return a row per job that ran or still runs, over all sessions, newest last: all, or the last few.
 
         Times are seconds since the epoch, memory is bytes, processor time seconds; `pool` is the number of
         slots by pool, `slots` are their numbers.
         """
-        names = "job step outcome returncode queued started ended pool slots worker peak_rss cpu".split()
-        rows = []
-        for row in self._ask(
-            "SELECT job.id, key, outcome, returncode, queued, started, ended, pool, slots, worker, peak_rss,"
-            " cpu FROM job JOIN name ON name.id = job.step ORDER BY job.id"
-        ):
-            form = dict(zip(names, row, strict=True))
-            form["step"] = from_blob(form["step"])
-            form["pool"], form["slots"] = decode(form["pool"]), decode(form["slots"])
-            rows.append(form)
-        return rows
+        rows = self._ask(
+            f"SELECT {HISTORY} FROM job JOIN name ON name.id = job.step ORDER BY job.id DESC LIMIT ?", (most,)
+        )
+        return [history_row(row) for row in reversed(rows)]
 
     def jobs_of(self, step: str) -> list[Job]:
         """Return the jobs that the history keeps of a step, by its key, newest last."""

@@ -4,6 +4,7 @@ import errno
 import os
 import stat
 import sys
+from functools import partial
 
 import pytest
 from director.helpers_processes import Gate, World
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stepup_nb.director import output, processes
-from stepup_nb.director.output import CHUNK, END, PIECES, TAIL, LogFolder, Output, decode, log_cap
+from stepup_nb.director.output import CHUNK, END, PIECES, TAIL, LogFolder, Output, decode, log_cap, stored
 
 
 @pytest.fixture
@@ -97,12 +98,16 @@ def test_three_hundred_megabytes_without_a_line_end_cost_no_memory(world):
     assert "[… 233 MB left out …]".encode() in world.out(ended.job)
 
 
+def written(executor, job):
+    return executor.output(job, (0, 0), 1 << 20, is_last=False).pieces
+
+
 def test_a_silent_job_makes_no_file_and_no_folder(world):
     job = world.run("true").job
     assert not (world.folder / "logs").exists()
     assert world.executor.tail(job) == ("", "")
     assert world.out(job) == b""
-    assert world.executor.order(job) == []
+    assert world.executor.output(job, (0, 0), 99, is_last=False) == ([], (0, 0), 0, False)
 
 
 def test_output_is_told_of_while_the_job_runs(world, gate):
@@ -120,10 +125,10 @@ def test_output_is_told_of_while_the_job_runs(world, gate):
 def test_the_streams_order_is_kept_also_when_the_job_has_ended(world, gate):
     job = world.start("echo 1; read x < gate; echo 22 >&2; read x < gate; echo 333; echo 4444")
     for pieces in (1, 2):
-        world.until(lambda pieces=pieces: len(world.executor.order(job)) == pieces)
+        world.until(lambda pieces=pieces: len(written(world.executor, job)) == pieces)
         gate.open()
     world.wait(job)
-    assert world.executor.order(job) == [("stdout", 2), ("stderr", 3), ("stdout", 9)]
+    assert written(world.executor, job) == [(0, b"1\n"), (1, b"22\n"), (0, b"333\n4444\n")]
 
 
 def test_tails_are_there_for_jobs_that_ended_long_ago(world):
@@ -236,31 +241,60 @@ def test_a_log_is_exact_up_to_its_cap_and_ends_with_the_end(tmp_path_factory, ca
         assert log == written[:cap] + f"\n[… {left_out} bytes left out …]\n".encode() + written[-end:]
 
 
-@given(st.lists(st.tuples(st.booleans(), st.binary(min_size=1, max_size=9)), max_size=20))
-def test_the_order_tells_how_the_streams_were_woven(tmp_path_factory, pieces):
+PIECES_OF_BOTH = st.lists(st.tuples(st.booleans(), st.binary(min_size=1, max_size=9)), max_size=20)
+
+
+@given(PIECES_OF_BOTH, st.integers(1, 12))
+def test_what_was_written_is_had_piece_by_piece_in_the_order_of_its_arrival(tmp_path_factory, pieces, most):
+    folder = LogFolder(str(tmp_path_factory.mktemp("logs")))
+    writer = Writer(folder)
+
+    def follow(after, place):
+        seen, is_more = [], True
+        while is_more:
+            found = after(place, most, is_last=False)
+            assert sum(len(piece) for _, piece in found.pieces) <= most
+            seen += [(which, byte) for which, piece in found.pieces for byte in piece]
+            place, is_more = found.place, found.is_more
+        return seen, place
+
+    arrived, seen, place = [], [], (0, 0)
+    for is_error, piece in pieces:
+        writer.write(is_error, piece)
+        arrived += [(int(is_error), byte) for byte in piece]
+        new, place = follow(writer.output.after, place)
+        seen += new
+    assert seen == arrived
+    writer.end()
+    assert follow(partial(stored, folder, 1), (0, 0)) == (arrived, place)
+    folder.close()
+
+
+@given(PIECES_OF_BOTH, st.integers(0, 99))
+def test_of_much_output_the_last_bytes_can_be_had_at_once(tmp_path_factory, pieces, most):
     folder = LogFolder(str(tmp_path_factory.mktemp("logs")))
     writer = Writer(folder)
     for is_error, piece in pieces:
         writer.write(is_error, piece)
-    live = writer.output.order
+    live = writer.output.after((0, 0), most, is_last=True)
     writer.end()
-    logs = {"stdout": folder.read("1.out", 0, 999), "stderr": folder.read("1.err", 0, 999)}
-    woven = b""
-    for stream, size in live:
-        woven += logs[stream][:size]
-        logs[stream] = logs[stream][size:]
-    assert woven == b"".join(piece for _, piece in pieces)
-    assert output.stored_order(folder, 1) == (live if len(live) > 1 else [])
+    assert stored(folder, 1, (0, 0), most, is_last=True) == live
+    whole = b"".join(piece for _, piece in pieces)
+    assert b"".join(piece for _, piece in live.pieces) == whole[max(0, len(whole) - most) :]
+    assert (live.lines, live.is_more) == (whole.count(b"\n"), False)
     folder.close()
 
 
-def test_the_order_is_bounded(tmp_path):
-    writer = Writer(LogFolder(str(tmp_path)))
+def test_the_order_is_bounded_and_what_is_beyond_comes_stream_by_stream(tmp_path):
+    folder = LogFolder(str(tmp_path))
+    writer = Writer(folder)
     for number in range(PIECES + 100):
         writer.write(number % 2, b"x")
-    assert len(writer.output.order) == PIECES
+    live = writer.output.after((0, 0), 1 << 20, is_last=False)
     writer.end()
-    assert len(output.stored_order(LogFolder(str(tmp_path)), 1)) == PIECES
+    assert [len(piece) for _, piece in live.pieces] == [1] * PIECES + [50, 50]
+    assert stored(folder, 1, (0, 0), 1 << 20, is_last=False) == live
+    folder.close()
 
 
 def test_a_log_is_read_in_pieces_from_anywhere(tmp_path):
