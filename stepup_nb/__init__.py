@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-__all__ = ["cancel", "history", "rerun", "status", "wait", "why"]
+__all__ = ["cancel", "history", "panel", "rerun", "status", "wait", "why"]
 
 
 def load_ipython_extension(ip: Any) -> None:
@@ -117,6 +117,25 @@ def rerun(*steps: StepHandle | str, failed: bool = False, all: bool = False) -> 
     from stepup_nb.client.current import session
 
     return session().rerun(*_names(steps), failed=failed, all=all)
+
+
+def panel(mode: str = "full") -> None:
+    """Show the live panel: pools, steps, timeline, graph and output, with their controls.
+
+    Parameters
+    ----------
+    mode
+        How it begins: ``full``, or ``compact`` for one line.
+    """
+    from stepup_nb.notebook.load import loaded
+
+    extension = loaded()
+    if extension is None or not extension.has_front_end:
+        print(
+            "The panel needs a notebook with '%load_ext stepup_nb'; 'stepup_nb.status()' says the same as data."
+        )
+    else:
+        extension.show_panel(mode)
 
 
 def _finish() -> dict[str, int]:

@@ -34,6 +34,30 @@ def usable_cores(
     return max(1, math.floor(min(limits)))
 
 
+def usable_memory(
+    environ: Mapping[str, str] = os.environ,
+    cgroup: Path = Path("/sys/fs/cgroup"),
+    own: Path = Path("/proc/self/cgroup"),
+) -> int | None:
+    """Return how many bytes of memory a container, a hub or the machine leaves us; None where nobody says.
+
+    Parameters
+    ----------
+    environ
+        ``MEM_LIMIT`` is what JupyterHub sets.
+    cgroup, own
+        As in `usable_cores`; ``memory.max`` is version 2's.
+    """
+    limits = _quota(environ.get("MEM_LIMIT", ""), "1")
+    for folder in _groups(cgroup, own):
+        limits += _quota(*_words(folder / "memory.max"), "1")
+    try:
+        limits.append(float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")))
+    except (ValueError, OSError):
+        pass
+    return int(min(limits)) if limits else None
+
+
 def _groups(cgroup: Path, own: Path) -> Iterator[Path]:
     """Yield the folders of the groups that this process is in, with those around them."""
     yield cgroup

@@ -73,6 +73,13 @@ class Style:
         )
         return ";".join(css for is_wanted, css in wanted if is_wanted)
 
+    @property
+    def words(self) -> str:
+        """The same as words, for style sheets: "bold red"; "" for plain text."""
+        attributes = ("bold", "dim", "italic", "underline")
+        found = [name for name in attributes if getattr(self, name)]
+        return " ".join([*found, *([self.color.name.lower()] if self.color else [])])
+
 
 PLAIN = Style()
 
@@ -108,6 +115,36 @@ def tail(text: str, count: int) -> tuple[int, list[list[Span]]]:
     raw = text.removesuffix("\n").split("\n") if text else []
     hidden = max(0, len(raw) - max(0, count))
     return hidden, _lines(raw[hidden:], _style_after("\n".join(raw[:hidden])))
+
+
+class Screen:
+    """What an endlessly wide terminal shows, line by line as the text comes in.
+
+    Gives what `lines` gives for the whole, but that of a line without an end only the last `LONGEST`
+    characters are kept.
+    """
+
+    def __init__(self) -> None:
+        self._style = PLAIN
+        self._rest = ""
+
+    def feed(self, text: str) -> list[list[Span]]:
+        """Take in more text; return the lines that are complete now."""
+        ended, feed, rest = (self._rest + text).rpartition("\n")
+        self._rest = rest[-LONGEST:]
+        if not feed:
+            return []
+        shown = _lines(ended.split("\n"), self._style)
+        self._style = _style_after(ended, self._style)
+        return shown
+
+    def line(self) -> list[Span]:
+        """Return the line that has no end yet."""
+        return _lines([self._rest], self._style)[0]
+
+
+LONGEST = 20_000
+"""Characters of a line without an end that a `Screen` keeps."""
 
 
 def to_html(spans: Iterable[Span]) -> str:
@@ -261,11 +298,11 @@ def _played(line: str, style: Style) -> tuple[list[Span], Style]:
     return spans, style
 
 
-def _style_after(text: str) -> Style:
+def _style_after(text: str, style: Style = PLAIN) -> Style:
     """The style that holds after this text, as `_played` would find it line by line."""
     # No other escape takes in the ESC of a reset, so a reset found by its letters is one.
     start = max(text.rfind(reset) for reset in _RESETS)
-    style = PLAIN
+    style = PLAIN if start >= 0 else style
     for args in _SGR.findall(text, max(0, start)):
         style = _styled(args, style)
     return style

@@ -247,6 +247,14 @@ class Extension:
         else:
             print(show.pool_words(row))
 
+    def show_panel(self, mode: str) -> None:
+        """Show the live panel in the executing cell; `mode` is how it begins, ``full`` or ``compact``."""
+        self._records.show_panel(mode)
+
+    def freeze(self) -> int:
+        """Turn all panels into pictures; return how many."""
+        return self._records.freeze()
+
     # --- waiting -------------------------------------------------------------------------------
 
     async def wait_line(self, line: str) -> None:
@@ -284,6 +292,7 @@ class Extension:
         if self.session is None or not self.session.is_started:
             return {"failed": 0, "pending": 0}
         report = self.wait(None, None)
+        self._records.picture_panels()
         return {"failed": len(report["failed"]), "pending": sum(row["number"] for row in report["stuck"])}
 
     @contextlib.contextmanager

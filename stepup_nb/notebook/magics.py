@@ -398,6 +398,16 @@ class StepUpMagics(Magics):
         found = self.extension.begin_session().trust()
         print(f"the results of {counted(len(found), 'step')} are believed from now on")
 
+    def _panel(self, line: Line) -> None:
+        if self.extension.has_front_end:
+            self.extension.show_panel("compact" if line.options else "full")
+        else:
+            self._status(Line())
+
+    def _freeze(self, line: Line) -> None:
+        number = self.extension.freeze()
+        print(f"turned {counted(number, 'panel')} into pictures" if number else "no panel is shown")
+
     def _doctor(self, line: Line) -> None:
         self._show([show.Table(("what", "found"), self.extension.doctor(), widest=400, code=())])
 
@@ -429,6 +439,13 @@ VERBS: dict[str, Verb] = {
         StepUpMagics._status,
         (_switch("--json", "as data"),),
     ),
+    "panel": Verb(
+        "panel [--compact]",
+        "the live panel: pools, steps, timeline, graph and output, with their controls",
+        StepUpMagics._panel,
+        (_switch("--compact", "in one line, for slides"),),
+    ),
+    "freeze": Verb("freeze", "turn the panels into pictures that stay in the notebook", StepUpMagics._freeze),
     "wait": Verb(
         "wait [STEP ...] [--timeout S] [--no-raise]",
         "wait until the steps are finished, or nothing can move any more",

@@ -23,7 +23,8 @@ _LOST = "the director of this notebook is gone; the next use of it starts a new 
 _UNFINISHED = frozenset({"PENDING", "CHECKING", "QUEUED", "RUNNING"})
 
 
-def _new_id() -> str:
+def new_id() -> str:
+    """Return an id for an output that is to be updated."""
     return f"stepup-{secrets.token_hex(8)}"
 
 
@@ -31,7 +32,7 @@ class CellRecord(Live):
     """The record under a cell that declared steps."""
 
     def __init__(self) -> None:
-        super().__init__(_new_id())
+        super().__init__(new_id())
         self.notes: list[str] = []
         """Remarks on the whole."""
 
@@ -61,7 +62,7 @@ class Progress(Live):
     """
 
     def __init__(self, steps: Iterable[str] | None, counts: Mapping[str, int]) -> None:
-        super().__init__(_new_id())
+        super().__init__(new_id())
         self.follows_all = True
         self._named = None if steps is None else list(steps)
         self._counts = counts
@@ -168,7 +169,7 @@ class PoolLine(Live):
     """
 
     def __init__(self, row: Row) -> None:
-        super().__init__(_new_id())
+        super().__init__(new_id())
         self.follows_all = True
         self._row = row
 

@@ -28,8 +28,23 @@ Bundle = dict[str, str]
 Row = dict[str, Any]
 
 
+class Ask(Protocol):
+    """Asks the director; None where it is gone, or refuses."""
+
+    def __call__(self, op: str, **fields: Any) -> Row | None: ...
+
+
+Send = Callable[[str, Bundle], None]
+"""Replaces the output of a display id by a bundle."""
+
+
 class Live:
     """An output that follows the director: what it is about, and how it is drawn."""
+
+    each = EACH
+    """Least seconds between two updates of it."""
+    share = 0
+    """Updates a second that are kept for it, of all that there may be; 0: it stands in line with the others."""
 
     def __init__(self, display_id: str) -> None:
         self.display_id = display_id
@@ -46,8 +61,29 @@ class Live:
         """It is being drawn and sent."""
 
     def draw(self, rows: list[Row], event: Row) -> Bundle:
-        """Return the output for the rows of its steps and the last event; the publisher's thread calls it."""
+        """Return the output for the rows of its steps and the last event."""
         raise NotImplementedError
+
+    def publish(self, rows: list[Row], event: Row, ask: Ask, send: Send) -> bool:
+        """Bring the output up to date, and return whether that took an update.
+
+        The publisher's thread calls it with the rows of its steps and the last event.
+        """
+        bundle = self.draw(rows, event)
+        if bundle == self.last_bundle:
+            return False
+        self.last_bundle = bundle
+        send(self.display_id, bundle)
+        return True
+
+    def take_all(self, ask: Ask) -> None:
+        """A director is new, or events were missed. The thread that takes events calls it."""
+
+    def take(self, event: Row) -> None:
+        """An event has come. The thread that takes events calls it."""
+
+    def lose(self) -> None:
+        """The director is gone. The thread that takes events calls it."""
 
     def pulse(self, rows: Iterable[Row]) -> float | None:
         """Return in how many seconds it looks different although nothing happened, or None for never."""
@@ -69,10 +105,10 @@ class Publisher:
     session
         Whose director is followed.
     send
-        Replaces the output of a display id by a bundle.
+        Updates an output.
     """
 
-    def __init__(self, session: Follows, send: Callable[[str, Bundle], None]) -> None:
+    def __init__(self, session: Follows, send: Send) -> None:
         self.last_event: Row = {}
         """Counts, pools and workers as the director told them last; ``lost`` when it is gone."""
         self.troubles: list[str] = []
@@ -209,6 +245,8 @@ class Publisher:
                 self.last_event = {**self.last_event, "lost": True}
                 lost = [each for each in (self._events, self._asking) if each is not None]
                 self._events = self._asking = self._followed = None
+                for live in self._lives.values():
+                    live.lose()
                 self._mark(lambda live: True)
                 self._changed.notify_all()
             for connection in lost:
@@ -246,29 +284,41 @@ class Publisher:
     def _look_at_all(self) -> None:
         with self._lock:
             self.last_event = {key: value for key, value in self.last_event.items() if key != "lost"}
-            names = list(self._about)
+            names, lives = list(self._about), list(self._lives.values())
         rows = self._ask_rows(names)
+        for live in lives:
+            live.take_all(self._ask)
         with self._lock:
             self._take_rows(rows)
-            self._wake.notify_all()
+            self._mark(lambda live: live.follows_all)
 
     def _ask_rows(self, names: Iterable[str]) -> list[Row]:
         """Ask for rows; a director that is gone knows none."""
-        asked, asking = list(names), self._asking
-        if not asked or asking is None:
+        asked = list(names)
+        answer = self._ask("rows", steps=asked, known=True) if asked else None
+        if answer is None:
             return []
-        try:
-            rows: list[Row] = asking.request("rows", steps=asked, known=True)["rows"]
-        except (StepUpError, DirectorGone):
-            return []
+        rows: list[Row] = answer["rows"]
         known = {row["name"] for row in rows}
         return rows + [_forgotten(name) for name in asked if name not in known]
+
+    def _ask(self, op: str, **fields: Any) -> Row | None:
+        """Ask the director; None where it is gone, or refuses."""
+        asking = self._asking
+        if asking is None:
+            return None
+        try:
+            return asking.request(op, **fields)
+        except (StepUpError, DirectorGone):
+            return None
 
     def _take(self, event: Row) -> None:
         self.last_event = event
         # Who is forgotten and declared again at once is in both.
         self._take_rows([_forgotten(name) for name in event["gone"]])
         self._take_rows(event["steps"])
+        for live in self._lives.values():
+            live.take(event)
         self._mark(lambda live: live.follows_all)
 
     def _take_rows(self, rows: Iterable[Row]) -> None:
@@ -306,11 +356,16 @@ class Publisher:
         """Return when an output may or is to be sent again, or None while it is up to date."""
         if live.is_urgent:
             return 0.0
-        room = 0.0 if len(self._sent_at) < MOST else self._sent_at[-MOST] + 1.0
+        room = 0.0 if live.share else self._room()
         if live.is_dirty:
-            return max(live.last_sent + EACH, room)
+            return max(live.last_sent + live.each, room)
         seconds = live.pulse(live.steps.values())
-        return None if seconds is None else max(live.last_sent + max(seconds, EACH), room)
+        return None if seconds is None else max(live.last_sent + max(seconds, live.each), room)
+
+    def _room(self) -> float:
+        """Return when the next update of an output without a share may be sent."""
+        most = max(1, MOST - sum(live.share for live in self._lives.values()))
+        return 0.0 if len(self._sent_at) < most else self._sent_at[-most] + 1.0
 
     def _send_one(self, live: Live, now: float) -> None:
         live.is_dirty = live.is_urgent = False
@@ -329,12 +384,8 @@ class Publisher:
         self._lock.release()
         is_new = False
         try:
-            bundle = live.draw(rows, event)
-            is_new = bundle != live.last_bundle
-            if is_new:
-                live.last_bundle = bundle
-                # An empty context: clients without a browser drop what belongs to a finished cell.
-                contextvars.Context().run(self._send, live.display_id, bundle)
+            # An empty context: clients without a browser drop what belongs to a finished cell.
+            is_new = contextvars.Context().run(live.publish, rows, event, self._ask, self._send)
         except Exception:
             self.troubles.append(traceback.format_exc())
             self.drop(live)
@@ -344,7 +395,8 @@ class Publisher:
             if is_new:
                 # Counted from when it is out: on a busy machine two must not come closer than they may.
                 live.last_sent = time.monotonic()
-                self._sent_at.append(live.last_sent)
+                if not live.share:
+                    self._sent_at.append(live.last_sent)
             self._changed.notify_all()
 
 

@@ -8,17 +8,35 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from stepup_nb.client.handles import StepHandle
+from stepup_nb.client.machine import usable_memory
 from stepup_nb.client.session import Session
 from stepup_nb.core.model import ScopeKind
 from stepup_nb.notebook.cells import Cell
-from stepup_nb.notebook.outputs import CellRecord, PoolLine
+from stepup_nb.notebook.outputs import CellRecord, PoolLine, new_id
 from stepup_nb.notebook.publisher import Bundle, Live, Publisher, Row
 
+if TYPE_CHECKING:
+    from stepup_nb.notebook.panel.controls import Controls
+    from stepup_nb.notebook.panel.live import PanelLive
+    from stepup_nb.notebook.panel.widget import Panel
+
 _UNWATCHED = "no front end is watching: a notebook that does not end in '%stepup wait' loses what still runs"
+
+
+@dataclass(frozen=True, slots=True)
+class _ShownPanel:
+    """The panel of this kernel, whether or not anybody looks."""
+
+    widget: Panel
+    live: PanelLive
+    controls: Controls
 
 
 class Records:
@@ -41,16 +59,22 @@ class Records:
         """The record of the last round of each cell."""
         self._pool_lines: dict[tuple[str, str], PoolLine] = {}
         """By scope and name of the pool."""
+        self._panel: _ShownPanel | None = None
+        self._panel_ids: list[str] = []
         self._warned: CellRecord | None = None
         """The one with the warning that nobody watches, until somebody waits."""
 
     def show(self, live: Live, event: Row | None = None) -> None:
         """Display an output in the executing cell, and keep it up to date; `event` is what is known by now."""
+        publisher = self._begun_publisher()
+        # First followed: an interrupt in between must not leave an output that nobody completes.
+        publisher.follow(live)
+        self._display(live, event)
+
+    def _begun_publisher(self) -> Publisher:
         if self.publisher is None:
             self.publisher = Publisher(self._begin_session(), self._update)
-        # First followed: an interrupt in between must not leave an output that nobody completes.
-        self.publisher.follow(live)
-        self._display(live, event)
+        return self.publisher
 
     def add(self, cell: Cell | None, scope: str, handle: StepHandle) -> None:
         """Show a step that has been declared just now, in the record of the cell that declared it."""
@@ -93,6 +117,7 @@ class Records:
         # Clients without a browser may take no update once the last cell has ended.
         if cell.has_waited:
             self.publisher.flush()
+            self.picture_panels()
         elif cell.record is not None:
             self.publisher.flush([cell.record])
 
@@ -129,9 +154,72 @@ class Records:
         live = self._pool_lines[cell.scope, row["name"]] = PoolLine(row)
         self.show(live, {})
 
+    # --- the panel -----------------------------------------------------------------------------
+
+    def show_panel(self, mode: str) -> None:
+        """Show the panel in the executing cell; all that are shown are views of the same one."""
+        from IPython.display import publish_display_data
+
+        shown = self._begin_panel(mode)
+        display_id = new_id()
+        self._panel_ids.append(display_id)
+        data, metadata = shown.widget._repr_mimebundle_()
+        publish_display_data(data, metadata, transient={"display_id": display_id})
+
+    def picture_panels(self) -> None:
+        """Bring the pictures up to date that are saved with the panels: where nobody has them on a screen.
+
+        In a browser it would draw them anew, and what was selected there were gone.
+        """
+        if self._panel is not None and self._panel_ids:
+            data, _ = self._panel.widget._repr_mimebundle_()
+            for display_id in self._panel_ids:
+                self._update(display_id, data)
+
+    def _begin_panel(self, mode: str) -> _ShownPanel:
+        if self._panel is None:
+            # Together they import half of ipywidgets.
+            from stepup_nb.notebook.panel.controls import Controls
+            from stepup_nb.notebook.panel.feed import Feed
+            from stepup_nb.notebook.panel.live import PanelLive
+            from stepup_nb.notebook.panel.widget import Panel
+
+            session, publisher = self._begin_session(), self._begun_publisher()
+            widget = Panel(self._still_panel, mode=mode)
+            live = PanelLive(widget.tell, Feed(Path(session.place.notebook or "").name, usable_memory()))
+            controls = Controls(live, self._begin_session, lambda: publisher.touch(live))
+            widget.listen(controls.take)
+            publisher.follow(live)
+            self._panel = _ShownPanel(widget, live, controls)
+        else:
+            self._panel.widget.mode = mode
+        return self._panel
+
+    def _still_panel(self) -> Bundle:
+        """Return the panel as it is now, for where nothing is live."""
+        from stepup_nb.notebook.panel import static
+
+        session = self._begin_session()
+        return static.render(session.status(), session.history(), time.time())
+
+    def freeze(self) -> int:
+        """Turn all panels that were shown into pictures; return how many."""
+        ids, self._panel_ids = self._panel_ids, []
+        if self._panel is not None:
+            shown, self._panel = self._panel, None
+            if self.publisher is not None:
+                self.publisher.drop(shown.live)
+            shown.controls.close()
+            bundle = self._still_panel()
+            for display_id in ids:
+                self._update(display_id, bundle)
+            shown.widget.close()
+        return len(ids)
+
     def close(self) -> None:
         """Leave everything as it is from now on."""
         if self.publisher is not None:
+            self.freeze()
             self.publisher.flush()
             self.publisher.close()
 

@@ -110,6 +110,8 @@ class Kernel:
         self.cells: dict[str, Cell] = {}
         self.updates: list[tuple[float, str]] = []
         """When the kernel updated an output, in seconds, and which."""
+        self.comms: list[dict[str, Any]] = []
+        """What widgets said, oldest first."""
         self._variables = {"STEPUP_NB_NOTEBOOK": os.fspath(folder / "nb.ipynb"), **variables}
         folder.mkdir(exist_ok=True)
         self.start_kernel()
@@ -229,6 +231,19 @@ class Kernel:
             )
             self._take(0.05)
 
+    def say(self, comm: str, content: dict[str, Any]) -> None:
+        """Let a widget in the browser say something to its kernel."""
+        fields = {"comm_id": comm, "data": {"method": "custom", "content": content}}
+        self.client.shell_channel.send(self.client.session.msg("comm_msg", fields))
+
+    def said(self, comm: str) -> list[dict[str, Any]]:
+        """Return what the kernel said to a widget in the browser."""
+        return [
+            each["data"]["content"]
+            for each in self.comms
+            if each["comm_id"] == comm and each["data"].get("method") == "custom"
+        ]
+
     def _take(self, timeout: float) -> None:
         """Take all messages that are there, or the first that comes in time."""
         if not self.is_alive:
@@ -247,6 +262,8 @@ class Kernel:
 
     def _understand(self, message: dict[str, Any]) -> None:
         kind, content = message["msg_type"], message["content"]
+        if kind in ("comm_open", "comm_msg"):
+            self.comms.append(content)
         cell = self.cells.get(message["parent_header"].get("msg_id", ""))
         if kind == "update_display_data":
             id = content["transient"]["display_id"]

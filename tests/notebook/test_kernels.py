@@ -685,6 +685,53 @@ def test_another_size_in_another_cell_is_remarked(kernel):
     assert "had 3 slots by cell [" in said
 
 
+def panel_of(kernel):
+    """Return the id by which the panel that was opened last is spoken to."""
+    opened = [
+        each for each in kernel.comms if each["data"].get("state", {}).get("_model_module") == "anywidget"
+    ]
+    return opened[-1]["comm_id"]
+
+
+def test_the_panel_tells_what_is_and_hears_clicks_while_a_cell_waits(kernel):
+    kernel_version = kernel.value("__import__('ipykernel').version_info[:2]")
+    kernel.run_ok("%runsh --name nap -- sleep 1000", cell="a")
+    shown = kernel.run_ok("%stepup panel", cell="p")
+    panel = panel_of(kernel)
+    assert shown.displays[0]["application/vnd.jupyter.widget-view+json"]["model_id"] == panel
+    kernel.say(panel, {"kind": "hello"})
+    kernel.until(lambda: any(each["kind"] == "snapshot" for each in kernel.said(panel)))
+    waiting = kernel.start("%stepup wait --no-raise", cell="w")
+    kernel.until(lambda: waiting.displays != [])
+    if kernel_version == [7, 3]:
+        # It hears clicks during a wait in subshells only, which a browser has and this client has not.
+        kernel.interrupt()
+        kernel.finish(waiting)
+    kernel.say(panel, {"kind": "act", "id": 1, "verb": "cancel", "step": "nap"})
+    kernel.until(lambda: any(each.get("answers") for each in kernel.said(panel)))
+    answers = [answer for each in kernel.said(panel) for answer in each.get("answers", ())]
+    assert answers == [{"id": 1, "words": ""}]
+    kernel.finish(waiting)
+    kernel.until_states(nap="CANCELLED")
+    told = [each["seq"] for each in kernel.said(panel) if "seq" in each]
+    assert told == list(range(1, len(told) + 1))
+
+
+def test_the_panel_has_a_picture_and_freezes_into_it(kernel):
+    kernel.run_ok("%pool test 1\n%runsh --pool test -- echo hello\n%stepup freeze", cell="a")
+    shown = kernel.run_ok("%stepup panel", cell="p")
+    assert set(shown.displays[0]) == {"application/vnd.jupyter.widget-view+json", "text/html", "text/plain"}
+    kernel.run_ok("%stepup wait", cell="w")
+    assert kernel.run_ok("%stepup freeze", cell="f").text == "turned 1 panel into pictures\n"
+    picture = shown.displays[0]
+    assert set(picture) == {"text/html", "text/plain"}
+    _, pool, timeline = picture["text/plain"].splitlines()
+    assert pool == "pool test: 0 of 1 slot in use, 0 waiting" and re.fullmatch(r"\d+ jobs? in .*", timeline)
+    assert "<svg" in picture["text/html"] and "<title>runsh echo hello: succeeded" in picture["text/html"]
+    assert kernel.run_ok("%stepup freeze", cell="f").text == "no panel is shown\n"
+    kernel.run_ok("%stepup panel", cell="p")
+
+
 def test_status_why_log_and_history_say_what_was(kernel):
     (kernel.folder / "in.txt").write_text("1")
     code = "%runsh --name cut -i in.txt -o out.txt -- cp in.txt out.txt; echo done; echo hm >&2"

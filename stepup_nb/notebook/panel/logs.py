@@ -1,0 +1,122 @@
+"""The output of a job on its way to the browser: bytes in, numbered lines out.
+
+Knows nothing of connections or widgets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from stepup_nb.notebook import ansi
+
+LINES = 1000
+"""Lines that the browser keeps of a job."""
+COLUMNS = 2000
+"""Characters of a line that are shown."""
+
+Line = list[Any]
+
+
+class Tail:
+    """What the browser has, and is to have, of one job's output.
+
+    Parameters
+    ----------
+    step
+        What the browser calls its step.
+    job
+        Its number.
+    """
+
+    def __init__(self, step: str, job: int) -> None:
+        self.step = step
+        self.job = job
+        self.place = (0, 0)
+        """Bytes of stdout and stderr that were taken in."""
+        self.is_final = False
+        """All of it was taken in."""
+        self.has_news = True
+        """There may be more than was taken in."""
+        self.is_resent = False
+        """The browser has to be sent what was taken in before."""
+        self._decoders = (ansi.decoder(), ansi.decoder())
+        self._screens = (ansi.Screen(), ansi.Screen())
+        self._path: str | None = None
+        self._ended: list[Line] = []
+        """The last lines that have ended, oldest first."""
+        self._first = 0
+        """Number of the first of them."""
+        self._hidden = 0
+        """Lines before the first that nobody will see here; -1 when they were not counted."""
+        self._sent = 0
+        """Number of the first line that the browser does not have for good."""
+
+    def take(self, answer: dict[str, Any]) -> None:
+        """Take in the director's answer to ``output``."""
+        # The streams before these pieces, as far as they were skipped, end in the middle of anything.
+        skipped = sum((answer["out"], answer["err"])) - sum(self.place)
+        skipped -= sum(len(text) for _, text in answer["pieces"])
+        if skipped > 0:
+            self._skip()
+        self.place = (answer["out"], answer["err"])
+        for which, text in answer["pieces"]:
+            spans = self._screens[which].feed(self._decoders[which].decode(text.encode("latin-1")))
+            self._ended += [_line(which, line) for line in spans]
+        self._path = answer["path"]
+        self.has_news = answer["more"]
+        if skipped > 0:
+            ended = answer["lines"]
+            self._hidden = -1 if ended is None else max(0, ended - len(self._ended))
+            self._first = self._sent = max(self._first, self._hidden)
+        if answer["final"] and not answer["more"]:
+            for decoder, screen in zip(self._decoders, self._screens, strict=True):
+                screen.feed(decoder.decode(b"", True))
+            self.is_final = True
+        surplus = len(self._ended) - LINES
+        if surplus > 0:
+            del self._ended[:surplus]
+            self._first += surplus
+            if self._hidden >= 0:
+                self._hidden = self._first
+
+    def _skip(self) -> None:
+        self._decoders = (ansi.decoder(), ansi.decoder())
+        self._screens = (ansi.Screen(), ansi.Screen())
+        # Further on than the browser can be, which may show a line without an end of each stream.
+        self._first += len(self._ended) + 3
+        self._ended = []
+
+    def again(self) -> None:
+        """Have everything that is here sent once more."""
+        self._sent = self._first
+        self.is_resent = True
+
+    def message(self) -> dict[str, Any]:
+        """Return what the browser does not have, and count it as sent."""
+        self.is_resent = False
+        start = max(self._sent, self._first)
+        lines = self._ended[start - self._first :]
+        self._sent = self._first + len(self._ended)
+        return {
+            "step": self.step,
+            "job": self.job,
+            "from": start,
+            "lines": lines + self._unended(),
+            "hidden": self._hidden,
+            "path": self._path,
+            "final": self.is_final,
+        }
+
+    def _unended(self) -> list[Line]:
+        """Return the lines that have no end yet, of one or both streams."""
+        return [_line(which, line) for which, screen in enumerate(self._screens) if (line := screen.line())]
+
+
+def _line(which: int, spans: Iterable[ansi.Span]) -> Line:
+    return [which, [_span(span) for span in ansi.clip(spans, COLUMNS)]]
+
+
+def _span(span: ansi.Span) -> list[str]:
+    words = span.style.words
+    return [span.text, words] if words else [span.text]
