@@ -162,7 +162,7 @@ class Browser:
     def __init__(self, playwright: Any, executable: str) -> None:
         # As root, in a container, Chromium's own sandbox cannot start.
         alone = ("--no-sandbox",) if hasattr(os, "geteuid") and os.geteuid() == 0 else ()
-        self._browser = playwright.chromium.launch(
+        self.chromium = playwright.chromium.launch(
             executable_path=executable, args=[*FLAGS, *alone], timeout=LONG * 1000
         )
 
@@ -176,9 +176,13 @@ class Browser:
         theme: Theme = "light",
         width: int = 1280,
         height: int = 900,
+        is_guest: bool = False,
     ) -> Iterator[Page]:
-        """Open a notebook of the server, wait until its kernel is idle, and at the end shut the kernel down."""
-        page = Page(self._browser, server, name, app, width, height)
+        """Open a notebook of the server, wait until its kernel is idle, and at the end shut the kernel down.
+
+        A guest leaves the kernel to whoever opened the notebook first.
+        """
+        page = Page(self.chromium, server, name, app, width, height)
         try:
             page.go()
             if theme != "light":
@@ -186,11 +190,11 @@ class Browser:
             yield page
             page.assert_alone()
         finally:
-            page.close()
+            page.close(is_guest=is_guest)
 
     def close(self) -> None:
         """End it."""
-        self._browser.close()
+        self.chromium.close()
 
 
 class Page:
@@ -223,10 +227,11 @@ class Page:
         self.until(f"if (!window.jupyterapp) return false; {CURRENT} return !!it?.context?.isReady")
         self.idle()
 
-    def close(self) -> None:
+    def close(self, *, is_guest: bool = False) -> None:
         """Shut the kernel down, as a person does who is done, and close the window."""
-        with contextlib.suppress(Exception):
-            self.page.evaluate(f"async () => {{ {CURRENT} await it.context.sessionContext.shutdown(); }}")
+        if not is_guest:
+            with contextlib.suppress(Exception):
+                self.page.evaluate(f"async () => {{ {CURRENT} await it.context.sessionContext.shutdown(); }}")
         self._context.close()
 
     def assert_alone(self) -> None:
