@@ -7,6 +7,7 @@ here arguments become values, and errors become exit codes.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import io
 import json
 import logging
@@ -21,6 +22,7 @@ from typing import Any, NoReturn
 
 from stepup_nb import __version__
 from stepup_nb.client import find
+from stepup_nb.client.connection import DirectorGone
 from stepup_nb.client.machine import usable_cores, workers_from
 from stepup_nb.core import public
 from stepup_nb.core.errors import StepUpError, UsageError
@@ -34,6 +36,9 @@ TROUBLE = 1
 """Exit code where something went wrong that is no step's failure."""
 WRONG_USAGE = 64
 INTERRUPTED = 130
+
+_PATIENCE = 30.0
+"""Seconds to wait for a session that is just starting."""
 
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
@@ -141,6 +146,71 @@ def _tables(found: Mapping[str, Any]) -> str:
     return "\n\n".join(parts)
 
 
+# --- steering a live session ----------------------------------------------------------------------
+
+
+def _add_steps(*flags: tuple[str, str]) -> Callable[[argparse.ArgumentParser], None]:
+    """Let a verb take steps, or one of these flags in their place."""
+
+    def add(parser: argparse.ArgumentParser) -> None:
+        _add_at(parser)
+        parser.add_argument("steps", metavar="STEP", nargs="*", help="name of a step, or a unique part of it")
+        group = parser.add_mutually_exclusive_group()
+        for flag, help in flags:
+            group.add_argument(flag, action="store_true", help=help)
+        parser.set_defaults(flags=[flag.lstrip("-") for flag, _ in flags])
+
+    return add
+
+
+def _add_pool(parser: argparse.ArgumentParser) -> None:
+    _add_at(parser)
+    parser.add_argument("pool", metavar="POOL", nargs="?", help="one pool only (default: everything)")
+
+
+def _steer(options: argparse.Namespace, op: str, **fields: Any) -> dict[str, Any]:
+    """Have the live session do something."""
+    connection = find.await_director(lambda: _database(options), _PATIENCE)
+    with contextlib.closing(connection):
+        try:
+            return connection.request(op, **fields)
+        except DirectorGone:
+            raise UsageError("SNB-225", "The session has just ended, and its steps with it.") from None
+
+
+def _chosen(options: argparse.Namespace) -> list[str]:
+    """Return the steps that are named; there are some, or a flag that stands for them."""
+    flags = [flag for flag in options.flags if getattr(options, flag)]
+    if bool(options.steps) == bool(flags):
+        words = " or ".join(f"'--{flag}'" for flag in options.flags)
+        raise UsageError("SNB-226", "Which steps?", "", f"name them, or write {words}")
+    return list(options.steps)
+
+
+def _cancel(options: argparse.Namespace) -> int:
+    steps = _chosen(options)
+    found = _steer(options, "Cancel", steps=None if options.all else steps)["steps"]
+    print(f"cancelled {counted(len(found), 'step')}")
+    return 0
+
+
+def _rerun(options: argparse.Namespace) -> int:
+    steps = _chosen(options)
+    found = _steer(options, "Rerun", steps=steps, failed=options.failed, all=options.all)["steps"]
+    print(f"running {counted(len(found), 'step')} again")
+    return 0
+
+
+def _pause(options: argparse.Namespace) -> int:
+    _steer(options, "Pause", pool=options.pool)
+    return 0
+
+
+def _resume(options: argparse.Namespace) -> int:
+    _steer(options, "Resume", pool=options.pool)
+    return 0
+
+
 def _database(options: argparse.Namespace) -> str:
     """Return the database that is meant: the one in the folder, or of several the one that is in use.
 
@@ -184,6 +254,9 @@ def _is_live(database: str) -> bool:
 # --- the verbs ------------------------------------------------------------------------------------
 
 
+_LIVE = "Waits half a minute for a session that is just starting; exits with 0 whatever became of the steps."
+
+
 @dataclass(frozen=True, slots=True)
 class Verb:
     """One thing that ``stepup-nb`` can do."""
@@ -223,6 +296,24 @@ VERBS: dict[str, Verb] = {
         _add_status,
         _status,
     ),
+    "cancel": Verb(
+        "stop steps of the live session",
+        f"Stop steps, with all processes they started, also while a cell of the notebook computes. {_LIVE}",
+        "",
+        _add_steps(("--all", "all that are not finished")),
+        _cancel,
+    ),
+    "rerun": Verb(
+        "run steps of the live session again",
+        f"Run steps again, whether or not they are up to date. {_LIVE}",
+        "",
+        _add_steps(("--failed", "all that failed or were cancelled"), ("--all", "all")),
+        _rerun,
+    ),
+    "pause": Verb(
+        "start nothing new", f"Start no more steps, in one pool or at all. {_LIVE}", "", _add_pool, _pause
+    ),
+    "resume": Verb("end a pause", f"End a pause, of one pool or of all. {_LIVE}", "", _add_pool, _resume),
 }
 
 

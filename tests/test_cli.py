@@ -17,7 +17,9 @@ from notebook.helpers_kernel import environment
 
 from stepup_nb import __version__
 from stepup_nb.cli import VERBS
+from stepup_nb.client import find
 from stepup_nb.core import public
+from stepup_nb.core.errors import UsageError
 
 LONG = 100.0
 """Seconds after which a program counts as never ending."""
@@ -176,6 +178,61 @@ def session(tmp_path):
     found = session_in(tmp_path)
     yield found
     found.close()
+
+
+def test_a_live_session_is_steered_from_a_terminal(session, tmp_path):
+    session.pool("test", 1)
+    nap = "until [ -e go ]; do sleep 0.01; done"
+    for name in ("ada", "ben"):
+        session.declare("runsh", f"{nap}; echo {name}", name=name, pool="test")
+    assert run("pause", "test", cwd=tmp_path).code == 0
+    assert session.status()["pools"][0]["paused"]
+    done = run("cancel", "ada", cwd=tmp_path)
+    assert (done.code, done.out) == (0, "cancelled 1 step\n")
+    assert run("resume", "test", cwd=tmp_path).code == 0
+    until(lambda: session.status()["counts"] == {"CANCELLED": 1, "RUNNING": 1})
+    (tmp_path / "go").touch()
+    assert run("rerun", "--failed", cwd=tmp_path).out == "running 1 step again\n"
+    session.wait()
+    assert session.status()["counts"] == {"SUCCEEDED": 2}
+    assert run("cancel", "--all", cwd=tmp_path).out == "cancelled 0 steps\n"
+    assert [row["outcome"] for row in session.history()] == ["cancelled", "succeeded", "succeeded"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["cancel"], "name them, or write '--all'"),
+        (["cancel", "ada", "--all"], "Which steps?"),
+        (["rerun"], "'--failed' or '--all'"),
+        (["cancel", "adda"], "did you mean 'ada'"),
+        (["pause", "tset"], "did you mean 'test'"),
+    ],
+)
+def test_what_cannot_be_steered_is_said(session, tmp_path, arguments, words):
+    session.pool("test", 1)
+    session.declare("runsh", "true", name="ada").wait()
+    done = run(*arguments, cwd=tmp_path)
+    assert done.code == 1 and words in done.err and done.out == ""
+
+
+def test_a_session_that_is_just_starting_is_waited_for(tmp_path):
+    process = start("pause", cwd=tmp_path)
+    found = session_in(tmp_path)
+    try:
+        found.pool("test", 1)
+        assert Ended(process).code == 0
+        assert found.status()["paused"]
+    finally:
+        found.close()
+
+
+def test_without_a_session_there_is_nothing_to_steer(tmp_path):
+    found = session_in(tmp_path)
+    found.declare("runsh", "true").wait()
+    found.close()
+    with pytest.raises(UsageError, match=r"No session of 'a\.stepup\.db' is live"):
+        find.await_director(lambda: str(tmp_path / "a.stepup.db"), 0.2)
 
 
 def test_the_status_of_a_live_session_has_exactly_the_public_keys(session, tmp_path):

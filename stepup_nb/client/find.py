@@ -13,6 +13,7 @@ import stat
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 from stepup_nb.client.connection import Connection, DirectorGone
@@ -75,6 +76,41 @@ def connect(found: dict[str, Any] | None, timeout: float = WITHIN) -> Connection
         return Connection(path, token, timeout=timeout)
     except (DirectorGone, OSError, ValueError):
         return None
+
+
+def await_director(database: Callable[[], str], within: float) -> Connection:
+    """Return a connection to a live director; wait for one that is just starting.
+
+    Parameters
+    ----------
+    database
+        Returns which one is meant, asked anew each time; may raise UsageError while there is none.
+    within
+        Seconds to wait.
+
+    Raises
+    ------
+    UsageError
+        SNB-225: no session is live. Or what `database` raised last.
+    """
+    deadline = time.monotonic() + within
+    while True:
+        try:
+            path = database()
+            connection = connect(holder(path))
+            if connection is not None:
+                return connection
+            error = UsageError(
+                "SNB-225",
+                f"No session of '{os.path.basename(path)}' is live.",
+                f"nothing answered in {within:g} s",
+                "run a cell that uses stepup_nb first, or say which notebook is meant: '--at NOTEBOOK'",
+            )
+        except UsageError as unclear:
+            error = unclear
+        if time.monotonic() > deadline:
+            raise error
+        time.sleep(_BETWEEN)
 
 
 def status(database: str) -> dict[str, Any]:
