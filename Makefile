@@ -35,7 +35,7 @@ endef
 FRONT_END := $(wildcard stepup_nb/notebook/panel/js/*.js)
 JS_TESTS := $(wildcard tests/js/*.test.js)
 
-.PHONY: help demo lab test test-long bench check format lint types js browsers screenshots kernels clean
+.PHONY: help demo lab test test-long bench bench-panel check format lint types js browsers screenshots kernels clean
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -57,6 +57,9 @@ test-long: kernels .venv/.dev ## The tests that take minutes
 
 bench: .venv/.dev ## Print times that no test asserts, with ninja's beside them
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python benchmarks/figures.py $(ARGS)
+
+bench-panel: browsers ## Print how soon the panel shows what is, in JupyterLab and Chromium
+	@PATH="$(CURDIR)/$(BIN):$$PATH" PYTHONPATH=tests $(BIN)/python benchmarks/panel.py $(ARGS)
 
 check: lint types ## Format, lint, types and the fast tests, in under a minute
 	@$(BIN)/python -m pytest -q -m "not slow and not kernel and not browser" $(ARGS)

@@ -349,9 +349,14 @@ class Page:
         return {cell.id: cell.outputs for cell in saved.cells if cell.cell_type == "code"}
 
     def save(self) -> None:
-        """Save the notebook."""
+        """Save the notebook as it is now."""
+        # What is live may change it again at once, so that being without changes is nothing to wait for.
+        self.ask(
+            f"{CURRENT} window.saved = false;"
+            "it.context.saveState.connect((_, state) => { window.saved ||= state === 'completed'; })"
+        )
         self.page.evaluate("async () => await window.jupyterapp.commands.execute('docmanager:save')")
-        self.until(f"{CURRENT} return !it.context.model.dirty")
+        self.until("return window.saved")
 
     def hide_sidebar(self) -> None:
         """Leave all the width to the notebook."""
