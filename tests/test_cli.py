@@ -610,6 +610,17 @@ def test_a_kernel_that_does_not_start_changes_nothing(tmp_path):
 # --- executing: signals ---------------------------------------------------------------------------------
 
 
+@pytest.mark.kernel
+def test_a_panel_is_saved_with_a_picture_of_the_end_which_html_shows(tmp_path):
+    notebook(tmp_path / "a.ipynb", LOAD, "%stepup panel", "%pool test 1\n%runsh --pool test -- echo hello")
+    assert run("execute", "a.ipynb", cwd=tmp_path).code == 0
+    (panel,) = saved(tmp_path / "a.ipynb").cells[1].outputs
+    assert "StepUp: 1 succeeded" in panel.data["text/plain"]
+    exporter = pytest.importorskip("nbconvert").HTMLExporter(template_name="classic")
+    html, _ = exporter.from_filename(str(tmp_path / "a.ipynb"))
+    assert "StepUp: 1 succeeded" in html and "<title>runsh echo hello: succeeded" in html
+
+
 def running(tmp_path, *cells, out=None):
     """Start an execution, and return it when its first step runs, with the step's process."""
     notebook(tmp_path / "a.ipynb", LOAD, *cells)

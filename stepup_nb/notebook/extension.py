@@ -249,7 +249,7 @@ class Extension:
 
     def show_panel(self, mode: str) -> None:
         """Show the live panel in the executing cell; `mode` is how it begins, ``full`` or ``compact``."""
-        self._records.show_panel(mode)
+        self._records.show_panel(self._cells.current, mode)
 
     def freeze(self) -> int:
         """Turn all panels into pictures; return how many."""
@@ -292,7 +292,8 @@ class Extension:
         if self.session is None or not self.session.is_started:
             return {"failed": 0, "pending": 0}
         report = self.wait(None, None)
-        self._records.picture_panels()
+        # Whoever opens the notebook later has another kernel, and no use for a panel of this one.
+        self._records.freeze()
         return {"failed": len(report["failed"]), "pending": sum(row["number"] for row in report["stuck"])}
 
     @contextlib.contextmanager

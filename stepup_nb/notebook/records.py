@@ -61,6 +61,8 @@ class Records:
         """By scope and name of the pool."""
         self._panel: _ShownPanel | None = None
         self._panel_ids: list[str] = []
+        self._pictures: list[str] = []
+        """Panels where nobody watches."""
         self._warned: CellRecord | None = None
         """The one with the warning that nobody watches, until somebody waits."""
 
@@ -117,7 +119,7 @@ class Records:
         # Clients without a browser may take no update once the last cell has ended.
         if cell.has_waited:
             self.publisher.flush()
-            self.picture_panels()
+            self._draw_pictures()
         elif cell.record is not None:
             self.publisher.flush([cell.record])
 
@@ -156,25 +158,28 @@ class Records:
 
     # --- the panel -----------------------------------------------------------------------------
 
-    def show_panel(self, mode: str) -> None:
-        """Show the panel in the executing cell; all that are shown are views of the same one."""
+    def show_panel(self, cell: Cell | None, mode: str) -> None:
+        """Show the panel in the executing cell; all that are shown are views of the same one.
+
+        Where nobody watches it is a picture, which is drawn anew at the end of each wait.
+        """
         from IPython.display import publish_display_data
 
-        shown = self._begin_panel(mode)
         display_id = new_id()
-        self._panel_ids.append(display_id)
-        data, metadata = shown.widget._repr_mimebundle_()
+        if cell is not None and not _is_watched(cell):
+            self._pictures.append(display_id)
+            data, metadata = self._still_panel(), None
+        else:
+            shown = self._begin_panel(mode)
+            self._panel_ids.append(display_id)
+            data, metadata = shown.widget._repr_mimebundle_()
         publish_display_data(data, metadata, transient={"display_id": display_id})
 
-    def picture_panels(self) -> None:
-        """Bring the pictures up to date that are saved with the panels: where nobody has them on a screen.
-
-        In a browser it would draw them anew, and what was selected there were gone.
-        """
-        if self._panel is not None and self._panel_ids:
-            data, _ = self._panel.widget._repr_mimebundle_()
-            for display_id in self._panel_ids:
-                self._update(display_id, data)
+    def _draw_pictures(self) -> None:
+        if self._pictures:
+            bundle = self._still_panel()
+            for display_id in self._pictures:
+                self._update(display_id, bundle)
 
     def _begin_panel(self, mode: str) -> _ShownPanel:
         if self._panel is None:

@@ -732,6 +732,14 @@ def test_the_panel_has_a_picture_and_freezes_into_it(kernel):
     kernel.run_ok("%stepup panel", cell="p")
 
 
+def test_where_nobody_watches_the_panel_is_a_picture_that_each_wait_brings_up_to_date(kernel):
+    shown = kernel.run_ok("%stepup panel")
+    assert set(shown.displays[0]) == {"text/html", "text/plain"}
+    kernel.run_ok("%pool watched 3\n%runsh --pool watched -- echo hello")
+    kernel.run_ok("%stepup wait")
+    assert "pool watched: 0 of 3 slots in use" in shown.displays[0]["text/plain"]
+
+
 def test_status_why_log_and_history_say_what_was(kernel):
     (kernel.folder / "in.txt").write_text("1")
     code = "%runsh --name cut -i in.txt -o out.txt -- cp in.txt out.txt; echo done; echo hm >&2"
