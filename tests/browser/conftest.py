@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from browser import chromium
+from browser import chromium, look
 from browser.helpers_lab import App, Browser, Page, Server, cells, write
+from playwright.sync_api import sync_playwright
 
 APPS: tuple[App, ...] = ("lab", "notebook")
 
@@ -21,7 +22,6 @@ Open = Callable[..., Page]
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    pytest.importorskip("jupyterlab")
     server = Server(tmp_path_factory.mktemp("jupyter"))
     try:
         server.wait()
@@ -32,17 +32,30 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    api: Any = pytest.importorskip("playwright.sync_api")
     executable = chromium.find()
     if executable is None:
         # Where a change is judged, a test that was not run must not look like one that passed.
         (pytest.fail if os.environ.get("CI") else pytest.skip)(chromium.ADVICE)
-    with api.sync_playwright() as playwright:
+    with sync_playwright() as playwright:
         browser = Browser(playwright, executable)
         try:
             yield browser
         finally:
             browser.close()
+
+
+@pytest.fixture(scope="module")
+def opened(browser: Browser) -> look.Open:
+    """Open the panel alone, with a simulated kernel."""
+    return look.harness(browser.chromium)
+
+
+@pytest.fixture
+def page(opened: look.Open) -> Iterator[Any]:
+    """The panel alone, the scene with five pools, at 900 pixels."""
+    shown = opened("five")
+    yield shown
+    shown.close()
 
 
 @pytest.fixture(params=APPS)

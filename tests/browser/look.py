@@ -29,6 +29,13 @@ Open = Callable[..., Page]
 """Opens the harness with a scene, a width, a theme."""
 
 
+def tell(page: Page, seconds: float = 0.1) -> None:
+    """Let the kernel hear what was sent, work for so long, and tell."""
+    page.evaluate("() => new Promise((done) => setTimeout(done, 5))")
+    page.evaluate("seconds => harness.pass(seconds)", seconds)
+    page.evaluate(TWO_FRAMES)
+
+
 @contextmanager
 def chromium() -> Iterator[Open]:
     """Start a Chromium for as long as pictures are made."""

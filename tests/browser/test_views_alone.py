@@ -2,37 +2,13 @@
 
 import json
 import re
-from collections.abc import Iterator
 
 import pytest
-
-pytest.importorskip("playwright")
-
 from browser import look
-from browser.helpers_lab import Browser
+from browser.look import tell
 from playwright.sync_api import Locator, Page, expect
 
 pytestmark = pytest.mark.browser
-
-
-@pytest.fixture(scope="module")
-def opened(browser: Browser) -> look.Open:
-    return look.harness(browser.chromium)
-
-
-@pytest.fixture
-def page(opened: look.Open) -> Iterator[Page]:
-    """The scene with five pools, at 900 pixels."""
-    shown = opened("five")
-    yield shown
-    shown.close()
-
-
-def tell(page: Page, seconds: float = 0.1) -> None:
-    """Let the kernel hear what was sent, work for so long, and tell."""
-    page.evaluate("() => new Promise((done) => setTimeout(done, 5))")
-    page.evaluate("seconds => harness.pass(seconds)", seconds)
-    page.evaluate(look.TWO_FRAMES)
 
 
 def heard(page: Page, kind: str) -> list[dict[str, object]]:
