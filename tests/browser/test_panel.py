@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+import nbformat
 import pytest
 from browser.conftest import Open
 from browser.helpers_lab import App, Browser, Page, Server
@@ -297,6 +298,41 @@ def test_a_saved_panel_has_a_picture_for_where_nothing_is_live(open_cells: Open)
     (output,) = page.saved_outputs()["c3"]
     assert "application/vnd.jupyter.widget-view+json" in output.data
     assert "StepUp: 1 succeeded" in output.data["text/plain"] and "<svg" in output.data["text/html"]
+
+
+def test_in_a_notebook_that_is_not_trusted_the_picture_is_shown(
+    open_cells: Open, open_page: Open, app: App
+) -> None:
+    page = open_cells(BEGIN, "runsh('echo', name='ada')", "%stepup wait", SHOW, app=app)
+    page.run_all()
+    Panel(page, "c3")
+    page.save()
+    strange = nbformat.read(page.file, as_version=4)
+    # Jupyter trusts what it has signed, and that is every letter of it.
+    strange.cells[1].source += "  # from a stranger"
+    nbformat.write(strange, page.file.with_name("strange.ipynb"))
+    other = open_page(f"{page.file.parent.name}/strange.ipynb", app)
+    other.until_shown("c3", "StepUp: 1 succeeded")
+    other.until_shown("c1", "1 succeeded")
+
+
+def test_all_that_was_can_be_browsed_after_a_restart(open_cells: Open) -> None:
+    page = open_cells(BEGIN, "once = runsh('echo $RANDOM', name='once', shell='bash')", "%stepup wait", SHOW)
+    page.run_all()
+    page.restart()
+    page.run("c0", "c3")
+    panel = Panel(page, "c3")
+    panel.go("Timeline")
+    expect(panel.region.get_by_role("img", name=re.compile("timeline of 1 job "))).to_be_visible()
+    panel.go("Steps")
+    # Not declared in this session: behind a chip of the table.
+    panel.region.get_by_role("button", name=re.compile("dormant|not declared|earlier")).first.click()
+    panel.row("once").click()
+    panel.go("Log")
+    log = panel.region.get_by_role("log", name="output of once")
+    expect(log).to_contain_text(re.compile(r"\d"))
+    expect(panel.region.get_by_role("tabpanel", name="Log")).to_contain_text("it had never run before")
+    expect(panel.region.get_by_role("tabpanel", name="Log")).to_contain_text("succeeded")
 
 
 HOSTILE = """<img src="https://example.org/x.png" onerror="window.harmed=true"></script><b>\u202eevil"""
