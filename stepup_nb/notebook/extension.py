@@ -51,6 +51,8 @@ class StepUp(SingletonConfigurable):
 class _Wait:
     """A wait under way."""
 
+    steps: list[str] | None
+    """Those that are named; None means all."""
     done: Future[dict[str, Any]] = field(default_factory=Future)
     report: dict[str, Any] = field(default_factory=dict)
     """Empty until it has ended by itself."""
@@ -60,6 +62,11 @@ class _Wait:
     def tick(self) -> None:
         if self.on_screen is not None:
             self.on_screen.tick()
+
+
+def _broken_off(words: str = "") -> BaseException:
+    """Return what a wait raises that was interrupted."""
+    return failures.without_traceback(KeyboardInterrupt(words or "wait interrupted; steps keep running"))
 
 
 class Extension:
@@ -262,23 +269,35 @@ class Extension:
         from stepup_nb.notebook.magics import WaitLine
 
         asked = WaitLine.parse(line, self.ip.user_ns)
-        with self._waiting(asked.steps, asked.timeout) as wait:
-            try:
-                wait.report = await waiting.wait_async(wait.done)
-            except asyncio.CancelledError:
-                # This is a line of a cell, which only an interrupt cancels: one that came before the wait began.
-                if (task := asyncio.current_task()) is not None:
-                    task.uncancel()
-                raise KeyboardInterrupt from None
+        wait = _Wait(asked.steps)
+        try:
+            self._begin_wait(wait, asked.timeout)
+            wait.report = await waiting.wait_async(wait.done)
+        except asyncio.CancelledError:
+            # This is a line of a cell, which only an interrupt cancels: one that came before the wait began.
+            if (task := asyncio.current_task()) is not None:
+                task.uncancel()
+            raise _broken_off() from None
+        except KeyboardInterrupt as interrupt:
+            raise _broken_off(str(interrupt)) from None
+        finally:
+            self._end_wait(wait)
         asked.finish(wait.report)
 
     def wait(self, steps: list[str] | None, timeout: float | None) -> dict[str, Any]:
         """Wait in whatever way this kernel allows from where this is called; return the report."""
-        with self._waiting(steps, timeout) as wait:
+        # Not as a context manager: an interrupt between its entry and the block would end nothing in order.
+        wait = _Wait(steps)
+        try:
+            self._begin_wait(wait, timeout)
             if waiting.choose(self.ip) == "nested":
                 wait.report = waiting.wait_nested(wait.done, self.ip.kernel)
             else:
                 wait.report = waiting.wait_blocking(wait.done, tick=wait.tick)
+        except KeyboardInterrupt as interrupt:
+            raise _broken_off(str(interrupt)) from None
+        finally:
+            self._end_wait(wait)
         return wait.report
 
     def finish(self) -> dict[str, int]:
@@ -296,23 +315,11 @@ class Extension:
         self._records.freeze()
         return {"failed": len(report["failed"]), "pending": sum(row["number"] for row in report["stuck"])}
 
-    @contextlib.contextmanager
-    def _waiting(self, steps: list[str] | None, timeout: float | None) -> Iterator[_Wait]:
-        """Begin a wait and show how far it is; at its end bring everything that is shown up to date."""
-        wait = _Wait()
-        try:
-            self._begin_wait(wait, steps, timeout)
-            yield wait
-        except KeyboardInterrupt as interrupt:
-            words = str(interrupt) or "wait interrupted; steps keep running"
-            raise failures.without_traceback(KeyboardInterrupt(words)) from None
-        finally:
-            self._end_wait(wait, is_all=steps is None and bool(wait.report))
-
-    def _begin_wait(self, wait: _Wait, steps: list[str] | None, timeout: float | None) -> None:
+    def _begin_wait(self, wait: _Wait, timeout: float | None) -> None:
+        """Begin a wait, and show how far it is."""
         session = self.begin_session()
-        names = None if steps is None else [row["name"] for row in session.rows(steps)]
-        wait.done = session.begin_wait(steps, timeout)
+        names = None if wait.steps is None else [row["name"] for row in session.rows(wait.steps)]
+        wait.done = session.begin_wait(wait.steps, timeout)
         if not self.has_front_end:
             wait.on_screen = TerminalLine(session.status, Progress(names, {}))
         elif self._cells.current is not None:
@@ -320,14 +327,15 @@ class Extension:
             wait.live = Progress(names, status["counts"])
             self._records.show(wait.live, status)
 
-    def _end_wait(self, wait: _Wait, *, is_all: bool) -> None:
+    def _end_wait(self, wait: _Wait) -> None:
+        """Bring everything that is shown up to date."""
         if wait.on_screen is not None:
             wait.on_screen.end(wait.report or None)
         publisher, live = self._records.publisher, wait.live
         if live is not None and publisher is not None:
             live.end(wait.report or None)
             publisher.touch(live)
-        self._records.end_wait(is_all=is_all)
+        self._records.end_wait(is_all=wait.steps is None and bool(wait.report))
         if live is not None and publisher is not None:
             publisher.drop(live)
         self._tell_news()
