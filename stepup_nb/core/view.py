@@ -51,7 +51,6 @@ def step_row(scheduler: Scheduler, step: Step) -> Row:
         "notes": notes(job) if job is not None else [],
         "seq": step.seq,
         "optional": spec.optional,
-        "after": [target.key for target in step.needs_after.values() if target is not None],
     }
 
 
@@ -122,6 +121,21 @@ def queues(scheduler: Scheduler, most: int) -> Row:
     """
     names = ["", *(pool.name for pool in scheduler.pools.defined())]
     return {name: [step.key for step in scheduler.pools.first_in_line(name, most)] for name in names}
+
+
+def links(scheduler: Scheduler) -> Row:
+    """Return name, inputs, outputs and the steps it comes after, of each step that is declared."""
+    return {
+        "nodes": [
+            [step.key, list(step.spec.inp), list(step.spec.out), _after(step)]
+            for step in scheduler.graph.steps.values()
+            if step.is_live
+        ]
+    }
+
+
+def _after(step: Step) -> list[str]:
+    return [target.key for target in step.needs_after.values() if target is not None]
 
 
 def counts(scheduler: Scheduler) -> dict[str, int]:

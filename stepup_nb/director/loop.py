@@ -188,7 +188,8 @@ class Director:
             "rows": self._rows,
             "why": lambda client, request: view.why(self.scheduler, self._step(request)),
             "history": self._history,
-            "queues": lambda client, request: view.queues(self.scheduler, QUEUE),
+            "now": self._now,
+            "graph": lambda client, request: view.links(self.scheduler),
             "jobs": lambda client, request: self._jobs(self._step(request)),
             "output": self._output,
             "log": self._log,
@@ -524,6 +525,14 @@ class Director:
         else:
             steps = [graph.find(name) for name in names]
         return {"rows": [self._row(step) for step in steps]}
+
+    def _now(self, client: Client, request: Request) -> dict[str, Any]:
+        """Return what changes all the time: who is first in each line, memory in use, and the time."""
+        return {
+            "queues": view.queues(self.scheduler, QUEUE),
+            "memory": self._executor.memory(),
+            "at": self._clock(),
+        }
 
     def _history(self, client: Client, request: Request) -> dict[str, Any]:
         return {"rows": self._store.history(_whole(request, "most") if "most" in request else -1)}

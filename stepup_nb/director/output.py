@@ -182,6 +182,11 @@ class Pipe:
         """The last bytes that arrived, at most `TAIL`."""
         return bytes(self._tail[-TAIL:])
 
+    def since(self, seen: int, most: int) -> bytes:
+        """Return the last bytes of those that came after so many, as far as they are in memory."""
+        fresh = min(self.total - seen, most)
+        return bytes(self._tail[-fresh:]) if fresh > 0 else b""
+
     def read(self, buffer: memoryview) -> int | None:
         """Take in one bufferful. Return its size, 0 when all writers are gone, None when there is nothing."""
         try:
@@ -286,8 +291,13 @@ class Output:
 
     def after(self, place: tuple[int, int], most: int, *, is_last: bool) -> Found:
         """Return what was written after a place; see `Executor.output`."""
-        sizes = [min(pipe.total, self._folder.cap) for pipe in self.pipes]
         lines = sum(pipe.lines for pipe in self.pipes)
+        if any(pipe.total > self._folder.cap for pipe in self.pipes):
+            # What is beyond the cap is in no file yet: the last of it, stream by stream.
+            fresh = [(which, pipe.since(place[which], most // 2)) for which, pipe in enumerate(self.pipes)]
+            pieces = [(which, piece) for which, piece in fresh if piece]
+            return Found(pieces, (self.pipes[0].total, self.pipes[1].total), lines, False)
+        sizes = [pipe.total for pipe in self.pipes]
         return _found(self._folder, self._job, self._order, sizes, place, most, is_last, lambda: lines)
 
     def read(self, which: int, buffer: memoryview) -> int | None:

@@ -387,8 +387,9 @@ class Publisher:
             # An empty context: clients without a browser drop what belongs to a finished cell.
             is_new = contextvars.Context().run(live.publish, rows, event, self._ask, self._send)
         except Exception:
-            self.troubles.append(traceback.format_exc())
-            self.drop(live)
+            self.troubles = [*self.troubles[-9:], traceback.format_exc()]
+            if not live.share:
+                self.drop(live)
         finally:
             self._lock.acquire()
             live.is_busy = False

@@ -6,6 +6,7 @@ the session only the handles and rows of steps.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from stepup_nb.client.handles import StepHandle
 from stepup_nb.client.machine import usable_memory
 from stepup_nb.client.session import Session
+from stepup_nb.core.errors import UsageError
 from stepup_nb.core.model import ScopeKind
 from stepup_nb.notebook.cells import Cell
 from stepup_nb.notebook.outputs import CellRecord, PoolLine, new_id
@@ -195,6 +197,7 @@ class Records:
             controls = Controls(live, self._begin_session, lambda: publisher.touch(live))
             widget.listen(controls.take)
             publisher.follow(live)
+            publisher.touch(live)
             self._panel = _ShownPanel(widget, live, controls)
         else:
             self._panel.widget.mode = mode
@@ -210,14 +213,16 @@ class Records:
     def freeze(self) -> int:
         """Turn all panels that were shown into pictures; return how many."""
         ids, self._panel_ids = self._panel_ids, []
-        if self._panel is not None:
-            shown, self._panel = self._panel, None
-            if self.publisher is not None:
-                self.publisher.drop(shown.live)
+        shown, self._panel = self._panel, None
+        if shown is not None and self.publisher is not None:
+            self.publisher.drop(shown.live)
             shown.controls.close()
-            bundle = self._still_panel()
-            for display_id in ids:
-                self._update(display_id, bundle)
+            # A picture is no reason to start another director, nor what is missing one to fail.
+            if "lost" not in self.publisher.last_event:
+                with contextlib.suppress(UsageError):
+                    bundle = self._still_panel()
+                    for display_id in ids:
+                        self._update(display_id, bundle)
             shown.widget.close()
         return len(ids)
 

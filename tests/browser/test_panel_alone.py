@@ -231,4 +231,3 @@ def test_nothing_is_wider_than_the_panel(opened: look.Open, scene: str) -> None:
 def test_a_view_leaves_nothing_behind(page: Page) -> None:
     page.evaluate("harness.undo.forEach((undo) => undo())")
     assert page.evaluate("document.getElementById('host').childNodes.length") == 0
-    assert page.evaluate("[...(harness.model.calls.get('change:mode') ?? [])].length") == 0

@@ -228,7 +228,7 @@ def test_a_lost_director_is_told() -> None:
 def test_the_queue_is_told_in_the_order_of_starts() -> None:
     told = begun(row("a"))
     told.take(event(pools=[pool("test", tokens=["x\n"], reserved=HOSTILE)]))
-    told.take_queues({"": ["c"], "test": ["b", "a"]})
+    told.take_now({"queues": {"": ["c"], "test": ["b", "a"]}, "memory": 7, "at": 1.0})
     session = told.message(1.0, [], [])["session"]
     assert session["queue"] == ["c"]
     assert session["pools"][0]["queue"] == ["b", "a"]
@@ -249,6 +249,7 @@ def test_answers_are_told_once() -> None:
         ([row("a", state="SUCCEEDED", expected=3.0)], 1, [], None),
         ([row("a")], 1, [], None),
         ([row("a", expected=4.0), row("b", expected=2.0)], 1, [], 6.0),
+        ([row("a", expected=4.0, state="PENDING")], 1, [], None),
         ([row("a", expected=4.0), row("b", expected=2.0)], 8, [], 4.0),
         ([row("a", expected=4.0), row("b")], 1, [], 8.0),
         (
@@ -283,8 +284,10 @@ def test_all_about_a_step_is_bounded_and_safe() -> None:
 
 
 def test_the_graph_has_the_steps_that_are_declared() -> None:
-    rows = [row("a", out=["x"]), row("b", inp=["x"], after=["a"]), row("old", dormant=True)]
-    assert feed.graph(rows)["nodes"] == [["a", [], ["x"], []], ["b", ["x"], [], ["a"]]]
+    nodes = [["a", [], ["x", HOSTILE], []], ["b", ["x"], [], ["a"]]]
+    (_, _, (_, strange), _), second = feed.graph(nodes)["nodes"]
+    assert second == ["b", ["x"], [], ["a"]]
+    assert strange.isprintable() and "<" not in strange
 
 
 def test_what_goes_without_saying_is_no_reason() -> None:

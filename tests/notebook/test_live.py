@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import os
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +15,7 @@ import pytest
 from client.helpers_session import session_in, until
 
 from stepup_nb.client.session import Session
+from stepup_nb.core.model import ScopeKind
 from stepup_nb.notebook.panel.controls import Controls
 from stepup_nb.notebook.panel.feed import Feed
 from stepup_nb.notebook.panel.live import EACH, PanelLive
@@ -236,9 +240,6 @@ def test_a_size_from_the_panel_names_the_panel_and_survives_the_director(session
     assert browser.act("resize", pool="test", size=5) == ""
     (row,) = session.status()["pools"]
     assert (row["size"], row["scope"]) == (5, "the panel")
-    import os
-    import signal
-
     os.kill(session.status()["director_pid"], signal.SIGKILL)
     until(lambda: browser.session["lost"])
     (row,) = session.status()["pools"]
@@ -246,9 +247,6 @@ def test_a_size_from_the_panel_names_the_panel_and_survives_the_director(session
 
 
 def test_a_new_director_is_shown_in_place_of_a_lost_one(session, publisher, browser):
-    import os
-    import signal
-
     session.declare("runsh", "true", name="a")
     until(lambda: browser.state("a") == "SUCCEEDED")
     os.kill(session.status()["director_pid"], signal.SIGKILL)
@@ -256,6 +254,14 @@ def test_a_new_director_is_shown_in_place_of_a_lost_one(session, publisher, brow
     session.declare("runsh", "true # 2", name="b")
     publisher.reconnect()
     until(lambda: not browser.session["lost"] and browser.state("b") == "SUCCEEDED")
+
+
+@contextlib.contextmanager
+def session_scope(session: Session, scope: str) -> Iterator[None]:
+    """Declare in a cell."""
+    session.open_scope(scope, ScopeKind.CELL, scope, [])
+    yield
+    session.close_scope(scope, is_ok=True)
 
 
 class Noise(Live):
@@ -285,3 +291,50 @@ def test_records_and_panel_share_ten_messages_a_second(session, publisher, brows
     # Neither starves the other.
     assert all(noise.sent for noise in noises) or seconds < len(noises) * EACH_RECORD
     assert messages > 3 * seconds
+
+
+def test_with_a_graph_open_there_are_no_more_messages(session, publisher, browser):
+    browser.say("graph", view="v", open=True)
+    for number in range(40):
+        session.declare("runsh", f"sleep 0.05; echo {number}", name=f"s{number}")
+    session.wait()
+    times = [moment for moment, _ in browser.messages]
+    assert any(message["kind"] == "graph" for _, message in browser.messages)
+    assert all(later - earlier > 0.9 * EACH for earlier, later in itertools.pairwise(times))
+
+
+def test_after_a_new_director_what_is_followed_is_told_anew(session, publisher, browser):
+    session.declare("runsh", "echo one; sleep 1000", name="a")
+    browser.say("follow", view="v", step="a", job=None)
+    browser.say("graph", view="v", open=True)
+    until(lambda: browser.text(1) == "one" and browser.nodes)
+    os.kill(session.status()["director_pid"], signal.SIGKILL)
+    until(lambda: browser.session["lost"])
+    browser.nodes = []
+    session.declare("runsh", "true", name="b")
+    publisher.reconnect()
+    until(lambda: browser.text(2) == "one" and len(browser.nodes) == 2)
+    until(lambda: [job["job"] for job in browser.details["a"]["jobs"]] == [2, 1])
+
+
+def test_memory_and_remaining_time_pass_while_a_step_says_nothing(session, browser, monkeypatch):
+    monkeypatch.setattr("stepup_nb.notebook.panel.live.PULSE", 0.3)
+    monkeypatch.setattr("stepup_nb.notebook.panel.feed._PULSE", 0.2)
+    code = "x = bytearray(50_000_000); import time; time.sleep(1000)"
+    session.declare("runsh", f"python3 -c '{code}'", name="a", duration=100.0)
+    until(lambda: browser.state("a") == "RUNNING")
+    until(lambda: (browser.session["memory"] or {"used": 0})["used"] > 50_000_000)
+    before = browser.session["remaining"]
+    until(lambda: browser.session["remaining"] < before - 1)
+
+
+def test_a_slot_that_is_held_by_what_nobody_declares_any_more_is_counted(session, browser):
+    session.pool("test", 1)
+    with session_scope(session, "cell"):
+        session.declare("runsh", "trap '' TERM; echo up; while :; do sleep 0.1; done", name="a", pool="test")
+        until(lambda: browser.steps.get("a", {}).get("last") == "up")
+    with session_scope(session, "cell"):
+        pass
+    until(lambda: browser.state("a") == "PENDING")
+    assert browser.pool("test")["used"] == browser.session["busy"] == 1
+    assert (browser.steps["a"]["outcome"], browser.steps["a"]["slots"]) == (None, {"test": [0]})

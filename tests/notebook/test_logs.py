@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stepup_nb.notebook import ansi
-from stepup_nb.notebook.panel.logs import LINES, Tail
+from stepup_nb.notebook.panel.logs import LINES, SIZE, Tail
 
 
 def answer(tail: Tail, *pieces: tuple[int, str], **more: Any) -> dict[str, Any]:
@@ -151,3 +151,23 @@ def test_the_browser_shows_what_a_terminal_would_show_of_each_stream(pieces: lis
         whole = ansi.lines("".join(text for stream, text in pieces if stream == which))
         expected = [ansi.plain(line) for line in whole]
         assert shown == (expected if expected[-1] else expected[:-1])
+
+
+def test_a_message_has_a_bounded_size_and_its_last_line_always() -> None:
+    tail, browser = Tail("a", 1), Browser()
+    tail.take(answer(tail, (0, "".join(f"{n} {'x' * 1500}\n" for n in range(500))), lines=500))
+    message = tail.message()
+    browser.take(message)
+    assert sum(map(len, browser.text)) <= SIZE
+    assert browser.text[-1].startswith("499 ") and message["hidden"] == message["from"] == 500 - len(
+        browser.text
+    )
+
+
+def test_news_that_come_while_an_answer_is_on_its_way_are_not_forgotten() -> None:
+    tail = Tail("a", 1)
+    told = answer(tail, (0, "one\n"))
+    tail.has_news = False
+    tail.has_news = True  # an event
+    tail.take(told)
+    assert tail.has_news

@@ -8,7 +8,7 @@ its key, or, where that is long or odd, by a digest of it.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from itertools import islice
 from typing import Any
 
@@ -22,6 +22,8 @@ ROWS = 250
 """Steps, and jobs, in one delta."""
 JOBS = 2000
 """Jobs that a snapshot has."""
+_PULSE = 1.0
+"""Seconds after which memory and remaining time are told again while something runs."""
 _ESTIMATE_EVERY = 1.0
 """Seconds between two estimates of the remaining time."""
 _NO_NEWS = ("never ran", "up to date")
@@ -62,6 +64,7 @@ class Feed:
         self._has_session = False
         self._answers: list[Row] = []
         self._estimated = 0.0
+        self._told_at = 0.0
         self._remaining: float | None = None
 
     # --- what comes from the director ----------------------------------------------------------
@@ -96,9 +99,17 @@ class Feed:
             del self._jobs[next(iter(self._jobs))]
         self._take_session(event)
 
-    def take_queues(self, queues: Mapping[str, list[str]]) -> None:
-        """Take in an answer to ``queues``."""
-        self._queues = {pool: [name_of(key) for key in keys] for pool, keys in queues.items()}
+    def take_now(self, now: Row) -> None:
+        """Take in an answer to ``now``: lines, memory, time."""
+        self._queues = {pool: [name_of(key) for key in keys] for pool, keys in now["queues"].items()}
+        self._session["memory"] = {"used": now["memory"], "limit": self._limit}
+        if self.is_busy and now["at"] >= self._told_at + _PULSE:
+            self._has_session = True
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether any step runs."""
+        return bool(self._session.get("counts", {}).get("RUNNING"))
 
     def lose(self) -> None:
         """Take note that the director is gone."""
@@ -203,8 +214,9 @@ class Feed:
             "gone": list(self._gone),
             "jobs": [self._jobs[number] for number in jobs if number in self._jobs],
         }
-        if self._has_session or self._steps_told:
+        if self._has_session or steps or jobs:
             message["session"] = self.session(now)
+            self._told_at = now
         for name in steps:
             del self._steps_told[name]
         for number in jobs:
@@ -225,7 +237,7 @@ class Feed:
             self._remaining = remaining(self.steps.values(), session["workers"], session["pools"], now)
         return {
             **session,
-            "busy": session["counts"].get("RUNNING", 0),
+            "busy": sum(job["outcome"] is None for job in self._jobs.values()),
             "queue": self._queues.get("", []),
             "pools": [self._pool(pool) for pool in session["pools"]],
             "remaining": self._remaining,
@@ -300,21 +312,13 @@ def _paths(paths: list[str]) -> list[str]:
     return [*shown, f"… {more} more"] if more else shown
 
 
-def graph(rows: Iterable[Row]) -> Message:
-    """Return who reads and makes what: of steps that are declared."""
-    return {
-        "kind": "graph",
-        "nodes": [
-            [
-                name_of(row["name"]),
-                _paths(row["inp"]),
-                _paths(row["out"]),
-                [name_of(key) for key in row["after"]],
-            ]
-            for row in rows
-            if not row["dormant"]
-        ],
-    }
+def graph(nodes: Iterable[tuple[str, list[str], list[str], list[str]]]) -> Message:
+    """Return who reads and makes what, from an answer to ``graph``: each path goes by a name of its own."""
+    return {"kind": "graph", "nodes": [[name_of(node[0]), *map(_names, node[1:])] for node in nodes]}
+
+
+def _names(keys: Iterable[str]) -> list[str]:
+    return [name_of(key) for key in keys]
 
 
 def remaining(steps: Iterable[Row], workers: int, pools: Iterable[Row], now: float) -> float | None:
@@ -335,7 +339,9 @@ def remaining(steps: Iterable[Row], workers: int, pools: Iterable[Row], now: flo
             unknown.append(step)
         else:
             left.append((step, expected))
-    if not known or not (left or unknown):
+    waiting = [*(step for step, _ in left), *unknown]
+    # Of what cannot start nobody knows when it will be done.
+    if not known or not any(step["state"] in ("RUNNING", "QUEUED", "CHECKING") for step in waiting):
         return None
     mean = sum(known) / len(known)
     sizes = {pool["name"]: pool["size"] for pool in pools}

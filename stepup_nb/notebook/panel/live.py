@@ -18,6 +18,8 @@ EACH = 0.16
 """Least seconds between two messages to the browser."""
 SHARE = 6
 """Messages a second that go to the panel, of all that there may be."""
+PULSE = 2.0
+"""Seconds between two messages while a step runs that says nothing: memory and remaining time pass."""
 PIECE = 64 * 1024
 """Bytes of output that one message brings of a job."""
 FOLLOWED = 4
@@ -60,6 +62,11 @@ class PanelLive(Live):
         """Views that show a graph."""
         self._has_new_graph = False
         self._graph_sent = 0.0
+        self._early: list[Row] = []
+        """Events that came before the state to which they belong."""
+        self._is_lost = False
+        self._at = self._at_moment = 0.0
+        """What the director's clock said last, and when that was by ours."""
 
     # --- the threads that hear the browser -------------------------------------------------------
 
@@ -90,6 +97,8 @@ class PanelLive(Live):
             if is_open:
                 self._graphs[view] = None
                 self._has_new_graph = True
+            while len(self._graphs) > FOLLOWED:
+                del self._graphs[next(iter(self._graphs))]
 
     def answer(self, number: int, words: str) -> None:
         """Tell the browser what became of an action."""
@@ -107,14 +116,26 @@ class PanelLive(Live):
         """Take in the whole state of a director that is new, or of which something was missed."""
         status = ask("status")
         jobs = ask("history", most=JOBS)
-        if status is not None and jobs is not None:
-            with self._shared:
-                self.feed.take_all(status, jobs["rows"])
+        if status is None or jobs is None:
+            return
+        with self._shared:
+            self.feed.take_all(status, jobs["rows"])
+            # What came while the state was on its way is newer than it, or will be followed by what is.
+            for event in self._early:
+                self.feed.take(event)
+            self._early = []
+            self._is_lost = False
+            for followed in self._views.values():
+                followed.needs_details = True
+                if followed.tail is not None:
+                    followed.tail.has_news = True
+            self._has_new_graph = bool(self._graphs)
 
     def take(self, event: Row) -> None:
         """Take in an event."""
         with self._shared:
             if not self.feed.is_known:
+                self._early.append(event)
                 return
             self.feed.take(event)
             told = {feed.name_of(row["name"]) for row in event["steps"]}
@@ -129,6 +150,7 @@ class PanelLive(Live):
     def lose(self) -> None:
         """Take note that the director is gone."""
         with self._shared:
+            self._is_lost = True
             if self.feed.is_known:
                 self.feed.lose()
 
@@ -143,23 +165,29 @@ class PanelLive(Live):
             if not self.feed.is_known:
                 return False
             views = list(self._views.values())
-        queues = ask("queues")
+        if self._publish_graph(ask):
+            # In the place of another message: there may be only so many.
+            self.is_dirty = True
+            return True
+        now = ask("now")
         told = [each for followed in views if (each := self._details(followed, ask)) is not None]
         outputs = [each for followed in views if (each := self._output(followed, ask)) is not None]
         with self._shared:
-            if queues is not None:
-                self.feed.take_queues(queues)
+            if now is not None:
+                self._at, self._at_moment = now["at"], time.monotonic()
+                self.feed.take_now(now)
             is_new = bool(self.feed.has_news or told or outputs)
-            message = self.feed.message(time.time(), outputs, told) if is_new else None
+            message = self.feed.message(self._clock(), outputs, told) if is_new else None
             # More than one message holds, or output that came in the meantime.
-            is_more = self.feed.has_news or any(
-                followed.tail is not None and followed.tail.has_news for followed in self._views.values()
-            )
-            if is_more:
+            if self.feed.has_news or (not self._is_lost and any(map(_has_news, self._views.values()))):
                 self.is_dirty = True
         if message is not None:
             self._send(message)
-        return self._publish_graph(ask) or is_new
+        return is_new
+
+    def _clock(self) -> float:
+        """Return the director's time: the one by which jobs start and end, also after this machine has slept."""
+        return self._at + time.monotonic() - self._at_moment if self._at else time.time()
 
     def _details(self, followed: _Followed, ask: Ask) -> Message | None:
         key = self.key_of(followed.step)
@@ -180,13 +208,18 @@ class PanelLive(Live):
         if tail is None:
             return None
         if not tail.has_news:
-            return tail.message() if tail.is_resent else None
+            with self._shared:
+                return tail.message() if tail.is_resent else None
         out, err = tail.place
+        # Before it is asked: what an event tells meanwhile must not be forgotten.
+        tail.has_news = False
         answer = ask("output", job=tail.job, out=out, err=err, most=PIECE, last=True)
         if answer is None:
+            tail.has_news = True
             return None
-        tail.take(answer)
-        return tail.message()
+        with self._shared:
+            tail.take(answer)
+            return tail.message()
 
     def _publish_graph(self, ask: Ask) -> bool:
         with self._shared:
@@ -195,13 +228,19 @@ class PanelLive(Live):
                 # Whether it is due is looked at with the next message at the latest.
                 return False
             self._has_new_graph = False
-        status = ask("status")
-        if status is None:
-            return False
         self._graph_sent = time.monotonic()
-        self._send(feed.graph(status["steps"]))
+        answer = ask("graph")
+        if answer is None:
+            return False
+        self._send(feed.graph(answer["nodes"]))
         return True
 
     def pulse(self, rows: Iterable[Row]) -> float | None:
-        """Let a graph that could not be sent at once be sent in time."""
-        return 1.0 if self._has_new_graph else None
+        """Let time and memory pass while something runs, and a graph come that could not be sent at once."""
+        if self._has_new_graph:
+            return 1.0
+        return PULSE if self.feed.is_busy and not self._is_lost else None
+
+
+def _has_news(followed: _Followed) -> bool:
+    return followed.tail is not None and followed.tail.has_news

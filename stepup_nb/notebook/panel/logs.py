@@ -12,6 +12,8 @@ from stepup_nb.notebook import ansi
 
 LINES = 1000
 """Lines that the browser keeps of a job."""
+SIZE = 100_000
+"""Characters of lines in one message, more or less."""
 COLUMNS = 2000
 """Characters of a line that are shown."""
 
@@ -64,7 +66,7 @@ class Tail:
             spans = self._screens[which].feed(self._decoders[which].decode(text.encode("latin-1")))
             self._ended += [_line(which, line) for line in spans]
         self._path = answer["path"]
-        self.has_news = answer["more"]
+        self.has_news = self.has_news or answer["more"]
         if skipped > 0:
             ended = answer["lines"]
             self._hidden = -1 if ended is None else max(0, ended - len(self._ended))
@@ -95,9 +97,19 @@ class Tail:
     def message(self) -> dict[str, Any]:
         """Return what the browser does not have, and count it as sent."""
         self.is_resent = False
+        end = self._first + len(self._ended)
         start = max(self._sent, self._first)
+        room = SIZE
+        # The last ones, as far as there is room; one is always sent.
+        for at in range(end - 1, start, -1):
+            room -= _size(self._ended[at - self._first])
+            if room < 0:
+                start = at
+                self._first, self._hidden = start, start if self._hidden >= 0 else -1
+                self._ended = self._ended[len(self._ended) - (end - start) :]
+                break
         lines = self._ended[start - self._first :]
-        self._sent = self._first + len(self._ended)
+        self._sent = end
         return {
             "step": self.step,
             "job": self.job,
@@ -111,6 +123,10 @@ class Tail:
     def _unended(self) -> list[Line]:
         """Return the lines that have no end yet, of one or both streams."""
         return [_line(which, line) for which, screen in enumerate(self._screens) if (line := screen.line())]
+
+
+def _size(line: Line) -> int:
+    return sum(len(part) for span in line[1] for part in span) + 20
 
 
 def _line(which: int, spans: Iterable[ansi.Span]) -> Line:

@@ -74,7 +74,8 @@ def _label(row: Row, columns: int = 60) -> str:
 
 def _holders(pool: str, status: Row) -> dict[int, Row]:
     """Return who is in which slot."""
-    running = (row for row in status["steps"] if row["state"] == "RUNNING")
+    # Also a step that its cell does not declare any more, until its processes are gone.
+    running = (row for row in status["steps"] if row["job"] is not None and row["outcome"] is None)
     return {slot: row for row in running for slot in row["slots"].get(pool, ())}
 
 

@@ -242,8 +242,6 @@ function panelView(model, { store, send, refresh }, el) {
     return true;
   }
 
-  const setMode = () => setCompact(model.get("mode") === "compact");
-  model.on("change:mode", setMode);
   const sizes = new ResizeObserver(([entry]) => {
     isWide = entry.contentRect.width >= PANEL_WIDE;
     painter.request();
@@ -260,7 +258,6 @@ function panelView(model, { store, send, refresh }, el) {
   return () => {
     for (const each of views.values()) each.dispose();
     document.removeEventListener("visibilitychange", seen);
-    model.off("change:mode", setMode);
     sizes.disconnect();
     painter.dispose();
     root.remove();

@@ -53,6 +53,14 @@ export function seatsPlan(session, steps) {
   };
 }
 
+/**
+ * Whether a step has slots or a worker now: also one that its cell does not declare any more, until its processes are gone.
+ * @param {Step} step
+ */
+function seatsHolds(step) {
+  return step.state === "RUNNING" || (step.job !== null && step.outcome === null && step.ended === null);
+}
+
 /** @param {Map<string, Step>} steps */
 function seatsFind(steps) {
   /** @type {Map<string, Step[]>} */
@@ -64,12 +72,12 @@ function seatsFind(steps) {
   let waiting = 0;
   let isPoolless = false;
   for (const step of steps.values()) {
-    if (step.dormant) continue;
-    if (step.state === "FAILED") failed.push(step);
+    if (step.dormant && !seatsHolds(step)) continue;
+    if (step.state === "FAILED" && !step.dormant) failed.push(step);
     const asksNone = Object.keys(step.pool).length === 0;
     isPoolless ||= asksNone;
     if (step.state === "QUEUED" && asksNone) waiting++;
-    if (step.state !== "RUNNING") continue;
+    if (!seatsHolds(step)) continue;
     const held = Object.keys(step.slots);
     if (!held.length) free.push(step);
     for (const name of held) {

@@ -11,6 +11,9 @@
 export const LINES = 1000;
 /** Jobs kept for the timeline. */
 export const JOBS = 5000;
+/** Jobs whose output is kept, and steps about which all is kept. */
+export const OUTPUTS = 8;
+export const DETAILS = 50;
 /** Milliseconds without an answer after which the kernel counts as busy. */
 export const PATIENCE = 1500;
 
@@ -26,6 +29,20 @@ export const PATIENCE = 1500;
  * @property {boolean} final
  * @property {number} version  grows with each change
  */
+
+/**
+ * Keep the last few entries of a map, by when they were set.
+ * @template K, V
+ * @param {Map<K, V>} map @param {K} key @param {V} value @param {number} most
+ */
+function storeLatest(map, key, value, most) {
+  map.delete(key);
+  map.set(key, value);
+  for (const oldest of map.keys()) {
+    if (map.size <= most) return;
+    map.delete(oldest);
+  }
+}
 
 /** @returns {Session} */
 function nothing() {
@@ -79,7 +96,8 @@ export class Store {
     this._offset = 0;
     this._hasOffset = false;
     this._isAsking = false;
-    this._number = 0;
+    // Every page hears all answers: numbers must not be those of another one.
+    this._number = Math.floor(Math.random() * 2 ** 40);
     /** @type {Map<number, number>} actions without an answer, and when they were sent */
     this._asked = new Map();
     /** @type {Set<() => void>} */
@@ -145,6 +163,8 @@ export class Store {
       this.steps = new Map();
       this.jobs = new Map();
       this.outputs = new Map();
+      // What was asked long ago has been answered in a message that got lost.
+      for (const [id, when] of this._asked) if (when < this._clock.now() - PATIENCE) this._asked.delete(id);
     } else if (!this.isReady || message.seq !== this._seq + 1) {
       // Something is missing: what follows cannot be understood until everything has come anew.
       this.hello();
@@ -157,8 +177,8 @@ export class Store {
     for (const job of message.jobs ?? []) this.jobs.set(job.job, job);
     while (this.jobs.size > JOBS) this.jobs.delete(/** @type {number} */ (this.jobs.keys().next().value));
     for (const log of message.logs ?? []) this._takeLog(log);
-    for (const each of message.details ?? []) this.details.set(each.step, each);
-    if (message.kind === "delta") for (const answer of message.answers ?? []) this._answered(answer);
+    for (const each of message.details ?? []) storeLatest(this.details, each.step, each, DETAILS);
+    for (const answer of message.answers ?? []) this._answered(answer);
     if (!this._asked.size) this.isBusy = false;
     this._tell();
   }
@@ -168,7 +188,7 @@ export class Store {
     const gone = message.kind === "delta" ? (message.gone ?? []) : [];
     for (const name of gone) this.steps.delete(name);
     for (const step of message.steps ?? []) this.steps.set(step.name, step);
-    if (gone.length || message.steps?.length) this.version++;
+    if (gone.length || message.steps?.length || message.jobs?.length) this.version++;
   }
 
   /** @param {import("./types.js").Log} log */
@@ -176,8 +196,8 @@ export class Store {
     let output = this.outputs.get(log.job);
     if (!output || log.from < output.first || log.from > output.first + output.lines.length) {
       output = { step: log.step, job: log.job, first: log.from, lines: [], hidden: 0, path: null, final: false, version: 0 };
-      this.outputs.set(log.job, output);
     }
+    storeLatest(this.outputs, log.job, output, OUTPUTS);
     output.lines.length = log.from - output.first;
     output.lines.push(...log.lines);
     const surplus = output.lines.length - LINES;
@@ -193,7 +213,7 @@ export class Store {
 
   /** @param {import("./types.js").Answer} answer */
   _answered(answer) {
-    this._asked.delete(answer.id);
+    if (!this._asked.delete(answer.id)) return;
     this.refusal = answer.words;
     if (!this._asked.size) this.isBusy = false;
     this._tell();

@@ -117,7 +117,7 @@
 
 /** What became of an action; `words` is empty if it was done. @typedef {{id: number, words: string}} Answer */
 
-/** @typedef {{kind: "snapshot", seq: number, at: number, session: Session, steps: Step[], jobs: Job[], logs: Log[], details: Details[]}} Snapshot */
+/** @typedef {{kind: "snapshot", seq: number, at: number, session: Session, steps: Step[], jobs: Job[], logs: Log[], details: Details[], answers?: Answer[]}} Snapshot */
 
 /**
  * @typedef {object} Delta
