@@ -35,6 +35,7 @@ class Browser:
         self.details: dict[str, dict[str, Any]] = {}
         self.nodes: list[Any] = []
         self.answers: dict[int, str] = {}
+        self.take_once: list[Any] = []
         self.controls: Controls
 
     def take(self, message: dict[str, Any]) -> None:
@@ -338,3 +339,30 @@ def test_a_slot_that_is_held_by_what_nobody_declares_any_more_is_counted(session
     until(lambda: browser.state("a") == "PENDING")
     assert browser.pool("test")["used"] == browser.session["busy"] == 1
     assert (browser.steps["a"]["outcome"], browser.steps["a"]["slots"]) == (None, {"test": [0]})
+
+
+def test_what_could_not_be_sent_is_told_anew(session, publisher, browser):
+    taken = browser.take
+
+    def fail_once(message: dict[str, Any]) -> None:
+        if not browser.take_once:
+            browser.take_once.append(message)
+            raise RuntimeError("the channel is full")
+        taken(message)
+
+    live = PanelLive(fail_once, Feed())
+    publisher.follow(live)
+    publisher.touch(live)
+    until(lambda: browser.take_once)
+    until(lambda: publisher.troubles)
+    publisher.troubles.clear()
+    session.declare("runsh", "true", name="later")
+    until(lambda: browser.state("later") == "SUCCEEDED")
+
+
+def test_a_drain_is_ended_as_a_pause_is(session, browser):
+    session.drain()
+    session.declare("runsh", "true", name="a")
+    until(lambda: browser.session.get("draining") and browser.state("a") == "QUEUED")
+    assert browser.act("resume") == ""
+    until(lambda: browser.state("a") == "SUCCEEDED" and not browser.session["draining"])

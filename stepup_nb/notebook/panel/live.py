@@ -165,6 +165,15 @@ class PanelLive(Live):
             if not self.feed.is_known:
                 return False
             views = list(self._views.values())
+        try:
+            return self._publish(views, ask)
+        except BaseException:
+            with self._shared:
+                # What it would have told counts as told: let it be told anew.
+                self.feed.hello()
+            raise
+
+    def _publish(self, views: list[_Followed], ask: Ask) -> bool:
         if self._publish_graph(ask):
             # In the place of another message: there may be only so many.
             self.is_dirty = True

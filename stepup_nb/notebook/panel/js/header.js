@@ -114,7 +114,7 @@ export function headerProgressWords(session) {
 /** @param {import("./types.js").Context} context */
 function headerControls(context) {
   const { store, act } = context;
-  const pause = h("button.button.pause", { type: "button", onclick: () => act(store.session.paused ? "resume" : "pause") });
+  const pause = h("button.button.pause", { type: "button", onclick: () => act(headerIsHeld(store.session) ? "resume" : "pause") });
   const rerun = h("button.button", { type: "button", onclick: () => act("rerun failed") }, "Rerun failed");
   const cancel = headerCancelAll(context);
   const refusal = h("span.refusal", { role: "alert" });
@@ -143,8 +143,8 @@ function headerControls(context) {
     paint() {
       const { session } = store;
       const live = isLive(store);
-      say(pause, session.paused ? "Resume" : "Pause");
-      set(pause, "data-on", session.paused);
+      say(pause, headerIsHeld(session) ? "Resume" : "Pause");
+      set(pause, "data-on", headerIsHeld(session));
       set(pause, "disabled", !live);
       set(rerun, "disabled", !live || !(headerCount(session, "FAILED") + headerCount(session, "CANCELLED")));
       cancel.paint(live);
@@ -156,6 +156,11 @@ function headerControls(context) {
       if (session.memory) say(/** @type {HTMLElement} */ (memory.lastChild), headerMemory(session.memory));
     },
   };
+}
+
+/** Whether nothing new starts, until somebody says so. @param {import("./types.js").Session} session */
+function headerIsHeld(session) {
+  return session.paused || session.draining;
 }
 
 /** @param {import("./types.js").Session} session */
