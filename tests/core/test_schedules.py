@@ -5,6 +5,7 @@ The worlds, and what must hold in them, are in `worlds`.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from random import Random
 from typing import Any
 
@@ -45,9 +46,18 @@ def test_no_program_of_deeds_breaks_a_rule(program: Program) -> None:
 
 @pytest.mark.timeout(900)
 def test_twenty_thousand_seeded_schedules_break_no_rule() -> None:
-    for seed in range(20_000):
+    check_seeds(range(20_000), 30)
+
+
+@pytest.mark.slow
+def test_longer_schedules_of_other_seeds_break_no_rule_either() -> None:
+    check_seeds(range(20_000, 50_000), 60)
+
+
+def check_seeds(seeds: Iterable[int], length: int) -> None:
+    for seed in seeds:
         try:
-            check(random_program(Random(seed), 30), is_comparing=False)
+            check(random_program(Random(seed), length), is_comparing=False)
         except Exception as error:
             pytest.fail(f"seed {seed}: {type(error).__name__}: {error}")
 
