@@ -100,6 +100,8 @@ class Sim:
         self.history: list[Job] = []
         self.waits: dict[int, str] = {}
         self.removed: FilesRemoved | None = None
+        self.refused: set[int] = set()
+        """Jobs that could not be started, whether or not that was reported."""
         self.running: dict[int, StartJob] = {}
         self._agenda: list[tuple[float, int, Callable[[], None]]] = []
         self._numbers = count()
@@ -356,6 +358,9 @@ class Sim:
         elif isinstance(instruction, StartJob):
             self._begin(instruction)
         elif isinstance(instruction, StopJob):
+            if instruction.job in self.refused:
+                # It has no process, and the report that says so is on its way.
+                return
             begun = self.running.get(instruction.job)
             assert begun is not None, "a job is stopped that nobody started"
             self._at(self.now + self.commands[begun.spec.command].dies_after, lambda: self._end(begun, -15))
@@ -371,6 +376,7 @@ class Sim:
         behaviour = self.commands[start.spec.command]
         if behaviour.cannot_start:
             behaviour.cannot_start -= 1
+            self.refused.add(start.job.id)
             self._at(self.now, lambda: self._refuse(start))
             return
         assert start.job.id not in self.running
