@@ -433,7 +433,13 @@ def declare_all_again(sim: Sim) -> list[str]:
     """Declare all that is live once more, cell by cell; return what ran although it was up to date."""
     graph = sim.scheduler.graph
     # What did not succeed runs again when it is declared again, and so does what waits for it.
-    excused = {step.key for step in graph.steps.values() if step.is_live and step.state is not SUCCEEDED}
+    live = [step for step in graph.steps.values() if step.is_live]
+    excused = {step.key for step in live if step.state is not SUCCEEDED}
+    # Of equal steps that differ in the values of variables alone, a declaration may mean any.
+    values: dict[object, set[object]] = {}
+    for step in live:
+        values.setdefault((step.spec.base, step.spec.arguments), set()).add(step.env_hashes)
+    excused |= {step.key for step in live if len(values[step.spec.base, step.spec.arguments]) > 1}
     sim.ran()
     for scope in list(graph.scopes.values()):
         if scope.steps and scope.kind is not ScopeKind.SESSION:
