@@ -182,6 +182,8 @@ class Engine:
         todo = [(step, reason)]
         while todo:
             at, words = todo.pop()
+            if at is not step and at.state is CANCELLED:
+                continue  # by another of its inputs, just before
             had_outputs = at.state in (SUCCEEDED, RUNNING)
             at.token = 0
             at.is_outdated = False

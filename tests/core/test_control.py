@@ -234,6 +234,18 @@ def test_a_cancelled_step_whose_start_is_refused_is_cancelled(is_transient: bool
     assert sim.state("s") == "CANCELLED"
 
 
+def test_a_step_that_is_being_cancelled_stays_so_when_two_of_its_inputs_are_made_again() -> None:
+    # It was told once for each of them, and the second time was an internal error.
+    sim = Sim()
+    sim.step("make", out=("a", "b"))
+    sim.wait()
+    sim.step("use", inp=("a", "b"), takes=9, dies_after=5)
+    sim.cancel("use")
+    sim.do(Rerun(("runsh make",)))
+    sim.wait()
+    assert (sim.state("make"), sim.state("use")) == ("SUCCEEDED", "CANCELLED")
+
+
 def test_a_refused_start_is_no_attempt_and_no_job() -> None:
     sim = Sim()
     sim.step("s", takes=5)
