@@ -175,7 +175,12 @@ def _steer(options: argparse.Namespace, op: str, **fields: Any) -> dict[str, Any
         try:
             return connection.request(op, **fields)
         except DirectorGone:
-            raise UsageError("SNB-225", "The session has just ended, and its steps with it.") from None
+            raise UsageError(
+                "SNB-225",
+                "The session does not answer.",
+                "it has just ended, and its steps with it, or cannot write its state file",
+                "look what it says: 'stepup-nb status'",
+            ) from None
 
 
 def _chosen(options: argparse.Namespace) -> list[str]:

@@ -742,7 +742,6 @@ class Director:
                 "workers": self.scheduler.pools.workers,
                 "paused": self.scheduler.pools.is_paused,
                 "draining": self.scheduler.pools.is_draining,
-                "memory": self._executor.memory(),
                 "notes": self._all_notes(),
                 "jobs": [view.job_row(job) for job in islice(news.jobs.values(), TELL_ROWS)],
                 "lines": news.lines[:LINES],

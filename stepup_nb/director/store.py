@@ -829,7 +829,7 @@ class Store:
     def prune(self, kept: int = KEPT_JOBS) -> list[int]:
         """Drop the oldest jobs of steps that have more than so many; return their numbers.
 
-        A call drops a thousand at most: there may be more as long as it returns any.
+        A call drops only so many: there may be more as long as it returns any.
 
         To find them costs a look at every job; where these are many, it waits until a twentieth is to go.
 

@@ -15,7 +15,7 @@ ROW = {
     "cell": "cell [4] '%runsh sort a.txt'",
     "stdout_tail": "",
     "stderr_tail": "",
-    "log": "/work/.stepup/nb/logs/7.out",
+    "log": "/home/ada/.stepup/nb/logs/7.out",
 }
 
 
@@ -29,13 +29,13 @@ def test_a_failed_step_is_told_with_its_cell_the_end_of_its_output_and_its_log()
         "runsh sort a.txt: failed, exit code 2",
         "    declared in cell [4] '%runsh sort a.txt'",
         "    | sort: a.txt: no such file",
-        "    log: /work/.stepup/nb/logs/7.err",
+        "    log: /home/ada/.stepup/nb/logs/7.err",
     ]
 
 
 def test_without_errors_the_end_of_what_it_printed_is_shown():
     shown = lines({"stdout_tail": "one\ntwo\n"})
-    assert shown[2:] == ["    | one", "    | two", "    log: /work/.stepup/nb/logs/7.out"]
+    assert shown[2:] == ["    | one", "    | two", "    log: /home/ada/.stepup/nb/logs/7.out"]
 
 
 def test_a_step_that_printed_nothing_has_no_lines():

@@ -142,7 +142,6 @@ class Feed:
         }
 
     def _take_session(self, told: Row) -> None:
-        used = told.get("memory")
         self._session = {
             "notebook": self._notebook,
             "workers": told["workers"],
@@ -151,7 +150,7 @@ class Feed:
             "pools": told["pools"],
             "counts": told["counts"],
             "notes": [ansi.one_line(note, _SENTENCE) for note in told["notes"][:10]],
-            "memory": None if used is None else {"used": used, "limit": self._limit},
+            "memory": self._session.get("memory"),
             "lost": False,
         }
         self._has_session = True
@@ -261,7 +260,7 @@ def name_of(key: str) -> str:
     """Return what the browser calls the step with this key: whatever text would come through unchanged."""
     if len(key) <= 200 and key.isprintable():
         return key
-    return "step " + hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+    return "…" + hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
 def _slim(name: str, row: Row) -> Row:
@@ -324,7 +323,8 @@ def _names(keys: Iterable[str]) -> list[str]:
 def remaining(steps: Iterable[Row], workers: int, pools: Iterable[Row], now: float) -> float | None:
     """Return the seconds until all is done, as far as durations tell: a bound by work over workers and slots.
 
-    A step of unknown duration counts as the mean of the known ones; None where none is known.
+    A step of unknown duration counts as the mean of the known ones; None where none is
+    known, or nothing runs or waits for a slot.
     """
     left: list[tuple[Row, float]] = []
     known: list[float] = []

@@ -151,6 +151,7 @@ class PanelLive(Live):
         """Take note that the director is gone."""
         with self._shared:
             self._is_lost = True
+            self._early = []
             if self.feed.is_known:
                 self.feed.lose()
 
