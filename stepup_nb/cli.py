@@ -7,7 +7,6 @@ here arguments become values, and errors become exit codes.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import io
 import json
 import logging
@@ -20,10 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from stepup_nb import __version__
+from stepup_nb import __version__, steering
 from stepup_nb.client import find
-from stepup_nb.client.connection import DirectorGone
-from stepup_nb.client.machine import usable_cores, workers_from
+from stepup_nb.client.machine import usable_cores, usable_memory, workers_from
 from stepup_nb.core import public
 from stepup_nb.core.errors import StepUpError, UsageError
 from stepup_nb.core.words import counted, did_you_mean
@@ -37,9 +35,6 @@ TROUBLE = 1
 WRONG_USAGE = 64
 INTERRUPTED = 130
 
-_PATIENCE = 30.0
-"""Seconds to wait for a session that is just starting."""
-
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
 
@@ -48,17 +43,25 @@ LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
 def _add_execute(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("notebook", metavar="NOTEBOOK", type=Path, help="the notebook to execute")
+    _add_workers(parser, "what the notebook's database remembers, else the cores")
+    parser.add_argument(
+        "-o", "--output", metavar="OUT", type=Path, help="save the executed notebook here (default: in place)"
+    )
+    _add_progress(parser)
+
+
+def _add_workers(parser: argparse.ArgumentParser, default: str) -> None:
     parser.add_argument(
         "-n",
         "--num-workers",
         metavar="N",
         type=_workers,
         help="steps running at once: a count such as 4, or a multiple of the cores such as 1.5"
-        " (default: what the notebook's database remembers, else the cores)",
+        f" (default: {default})",
     )
-    parser.add_argument(
-        "-o", "--output", metavar="OUT", type=Path, help="save the executed notebook here (default: in place)"
-    )
+
+
+def _add_progress(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--no-progress",
         dest="progress",
@@ -103,7 +106,7 @@ def _add_at(parser: argparse.ArgumentParser) -> None:
 
 
 def _status(options: argparse.Namespace) -> int:
-    found = find.status(_database(options))
+    found = find.status(steering.database(options))
     if options.json:
         print(json.dumps(public.status(found), indent=1))
     else:
@@ -168,21 +171,6 @@ def _add_pool(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("pool", metavar="POOL", nargs="?", help="one pool only (default: everything)")
 
 
-def _steer(options: argparse.Namespace, op: str, **fields: Any) -> dict[str, Any]:
-    """Have the live session do something."""
-    connection = find.await_director(lambda: _database(options), _PATIENCE)
-    with contextlib.closing(connection):
-        try:
-            return connection.request(op, **fields)
-        except DirectorGone:
-            raise UsageError(
-                "SNB-225",
-                "The session does not answer.",
-                "it has just ended, and its steps with it, or cannot write its state file",
-                "look what it says: 'stepup-nb status'",
-            ) from None
-
-
 def _chosen(options: argparse.Namespace) -> list[str]:
     """Return the steps that are named; there are some, or a flag that stands for them."""
     flags = [flag for flag in options.flags if getattr(options, flag)]
@@ -194,66 +182,117 @@ def _chosen(options: argparse.Namespace) -> list[str]:
 
 def _cancel(options: argparse.Namespace) -> int:
     steps = _chosen(options)
-    found = _steer(options, "Cancel", steps=None if options.all else steps)["steps"]
+    found = steering.ask(options, "Cancel", steps=None if options.all else steps)["steps"]
     print(f"cancelled {counted(len(found), 'step')}")
     return 0
 
 
 def _rerun(options: argparse.Namespace) -> int:
     steps = _chosen(options)
-    found = _steer(options, "Rerun", steps=steps, failed=options.failed, all=options.all)["steps"]
+    found = steering.ask(options, "Rerun", steps=steps, failed=options.failed, all=options.all)["steps"]
     print(f"running {counted(len(found), 'step')} again")
     return 0
 
 
 def _pause(options: argparse.Namespace) -> int:
-    _steer(options, "Pause", pool=options.pool)
+    steering.ask(options, "Pause", pool=options.pool)
     return 0
 
 
 def _resume(options: argparse.Namespace) -> int:
-    _steer(options, "Resume", pool=options.pool)
+    steering.ask(options, "Resume", pool=options.pool)
     return 0
 
 
-def _database(options: argparse.Namespace) -> str:
-    """Return the database that is meant: the one in the folder, or of several the one that is in use.
+def _add_prefix(parser: argparse.ArgumentParser) -> None:
+    _add_at(parser)
+    parser.add_argument("prefix", metavar="PREFIX", help="how the names of the files begin")
 
-    Raises
-    ------
-    UsageError
-        SNB-224: there is none, or it is not clear which.
-    """
-    place: Path = options.at or options.root
-    if place.suffix == ".ipynb":
-        return os.fspath(place.with_suffix(".stepup.db").absolute())
-    if not place.is_dir():
-        return os.fspath(place.absolute())
-    known = find.databases(os.fspath(place.absolute()))
-    if not known:
-        raise UsageError(
-            "SNB-224",
-            f"No steps are known in '{place.absolute()}'.",
-            "there is no database of a notebook",
-            "go to the notebook's folder, or say where it is: '--at NOTEBOOK'",
+
+def _add_path(parser: argparse.ArgumentParser) -> None:
+    _add_at(parser)
+    parser.add_argument("path", metavar="PATH", help="the file")
+
+
+def _add_named(parser: argparse.ArgumentParser) -> None:
+    _add_at(parser)
+    parser.add_argument("steps", metavar="STEP", nargs="+", help="name of a step, or a unique part of it")
+
+
+def _add_clean(parser: argparse.ArgumentParser) -> None:
+    _add_at(parser)
+    parser.add_argument("-d", "--dry-run", action="store_true", help="only say what would be removed")
+    parser.add_argument(
+        "paths", metavar="PATH", nargs="*", help="remove what was built there, and what was made from it"
+    )
+
+
+# --- boot and doctor ------------------------------------------------------------------------------
+
+
+def _add_boot(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "plan", metavar="PLAN", nargs="?", default="plan.py", help="the plan (default: plan.py)"
+    )
+    _add_workers(parser, "the cores")
+    parser.add_argument(
+        "-w", "--watch", action="store_true", help="stay when all is done, and watch for changes until 'run'"
+    )
+    parser.add_argument(
+        "-W", "--watch-first", action="store_true", help="watch, and run half a second after the first change"
+    )
+    parser.add_argument(
+        "-e", "--explain-rerun", action="store_true", help="say why a step that has run before runs again"
+    )
+    parser.add_argument(
+        "--no-clean", dest="clean", action="store_false", help="leave outdated outputs where they are"
+    )
+    _add_progress(parser)
+
+
+def _boot(options: argparse.Namespace) -> int:
+    # It brings the launcher of directors with it.
+    from stepup_nb import boot
+
+    cores = usable_cores()
+    return boot.boot(
+        boot.Options(
+            root=options.root,
+            plan=options.plan,
+            workers=workers_from(options.num_workers or "1.0", cores) or 1,
+            is_watching=options.watch or options.watch_first,
+            is_eager=options.watch_first,
+            is_explaining=options.explain_rerun,
+            is_cleaning=options.clean,
+        ),
+        Terminal(progress=options.progress),
+    )
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    import platform
+
+    cores = usable_cores()
+    memory = usable_memory()
+    facts = [
+        ("stepup_nb", __version__),
+        ("python", f"{platform.python_version()} at {sys.executable}"),
+        ("system", f"{platform.system()} {platform.release()}"),
+        ("cores", f"{cores} usable of {os.cpu_count()}"),
+        ("memory", "unknown" if memory is None else f"{memory / 2**30:.1f} GiB usable"),
+        ("folder", os.fspath(options.root.absolute())),
+    ]
+    for found in find.databases(os.fspath(options.root.absolute())):
+        holder = find.holder(found)
+        is_live = find.connect(holder) is not None
+        facts.append(
+            (
+                Path(found).name,
+                f"in use by director {holder['director_pid']}" if holder and is_live else "not in use",
+            )
         )
-    if len(known) > 1:
-        known = [database for database in known if _is_live(database)] or known
-    if len(known) > 1:
-        raise UsageError(
-            "SNB-224",
-            "Several notebooks have steps in this folder.",
-            ", ".join(Path(database).name for database in known),
-            "say which is meant: '--at NOTEBOOK'",
-        )
-    return known[0]
-
-
-def _is_live(database: str) -> bool:
-    connection = find.connect(find.holder(database))
-    if connection is not None:
-        connection.close()
-    return connection is not None
+    print(show.table(("what", "found"), facts, widest=200))
+    return 0
 
 
 # --- the verbs ------------------------------------------------------------------------------------
@@ -276,7 +315,23 @@ class Verb:
     """Returns the exit code."""
 
 
+_ENDS = "Sessions of a plan end so; in a notebook, the director ends, and the next use starts a new one."
+
 VERBS: dict[str, Verb] = {
+    "boot": Verb(
+        "run a plan, as StepUp does",
+        "Run plan.py, and all steps that it and other plans declare and that are not up to date. When"
+        " everything has succeeded, outputs of steps that are gone are removed.",
+        "exit codes:\n"
+        "  0    all steps are done\n"
+        "  1    there is no plan, or something went wrong here\n"
+        "  2    a step failed\n"
+        "  3    no step failed, but some could not run\n"
+        "  64   wrong usage\n"
+        "  130, 143, 129  ended by Ctrl-C, SIGTERM, SIGHUP",
+        _add_boot,
+        _boot,
+    ),
     "execute": Verb(
         "execute a notebook without a browser, and wait for its steps",
         "Execute a notebook in a kernel of its own, with a line whenever a step starts or ends; wait for"
@@ -317,6 +372,92 @@ VERBS: dict[str, Verb] = {
     ),
     "pause": Verb(
         "start nothing new", f"Start no more steps, in one pool or at all. {_LIVE}", "", _add_pool, _pause
+    ),
+    "wait": Verb(
+        "wait until there is nothing to do",
+        f"Wait until a plan's session has come to its watch phase, or a notebook's steps are finished. {_LIVE}",
+        "",
+        _add_at,
+        steering.wait,
+    ),
+    "run": Verb(
+        "look at all files, and run what is outdated",
+        f"Leave the watch phase of a plan's session, or end a drain; what failed runs again. {_LIVE}",
+        "",
+        _add_at,
+        steering.run,
+    ),
+    "drain": Verb(
+        "start nothing more",
+        f"Let running steps end, and start no more. {_LIVE}",
+        "",
+        _add_at,
+        steering.drain,
+    ),
+    "join": Verb(
+        "end the session when everything is done",
+        f"Wait until there is nothing to do, and end the session. {_ENDS} {_LIVE}",
+        "",
+        _add_at,
+        steering.join,
+    ),
+    "shutdown": Verb(
+        "end the session when what runs has ended",
+        f"Start nothing more, and end the session. Said again, running steps are stopped. {_ENDS} {_LIVE}",
+        "",
+        _add_at,
+        steering.shutdown,
+    ),
+    "why": Verb("say why steps ran, run or wait", f"Say why. {_LIVE}", "", _add_named, steering.why),
+    "log": Verb(
+        "print what steps printed",
+        f"Print what their last jobs printed. {_LIVE}",
+        "",
+        _add_named,
+        steering.log,
+    ),
+    "graph": Verb(
+        "write the graph into files",
+        f"Write PREFIX.txt, PREFIX_provenance.dot and PREFIX_dependency.dot. {_LIVE}",
+        "",
+        _add_prefix,
+        steering.graph,
+    ),
+    "watch-update": Verb(
+        "say that a file changed",
+        f"Return when the session has seen it. {_LIVE}",
+        "",
+        _add_path,
+        steering.look_again,
+    ),
+    "watch-delete": Verb(
+        "say that a file is gone",
+        f"Return when the session has seen it. {_LIVE}",
+        "",
+        _add_path,
+        steering.look_again,
+    ),
+    "clean": Verb(
+        "remove outdated outputs",
+        "Remove what steps have built that are gone; with paths, what was built there, in folders at any depth, and"
+        " all that was made from it. Only files that are as a step has left them. Needs no session.",
+        "",
+        _add_clean,
+        steering.clean,
+    ),
+    "trust": Verb(
+        "believe results that were recorded elsewhere",
+        "Believe what a database says that somebody else wrote, or that came from another machine.",
+        "",
+        _add_at,
+        steering.trust,
+    ),
+    "doctor": Verb(
+        "what stepup_nb found out about this machine",
+        "Say what is known of it.",
+        "",
+        lambda parser: None,
+        _doctor,
     ),
     "resume": Verb("end a pause", f"End a pause, of one pool or of all. {_LIVE}", "", _add_pool, _resume),
 }

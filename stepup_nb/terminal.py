@@ -13,12 +13,14 @@ control the terminal, and no line of it can be taken for one of ours.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
 import sys
 import threading
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TextIO
 
 from stepup_nb.client.lines import Line, Page
@@ -104,6 +106,11 @@ class Terminal:
                 self._done, self._total = done, total
             self._write("".join([self._head(tag, text), *self._pages(pages)]))
 
+    @property
+    def progress(self) -> tuple[int, int]:
+        """How many steps were done, and how many there were, by the last line that said so."""
+        return self._done, self._total
+
     def _head(self, tag: str, text: str) -> str:
         progress = f"{f'{self._done}/{self._total}':>11} | " if self._has_progress else ""
         label = ansi.one_line(text, self._limit - 13 if self._limit else 10_000)
@@ -113,11 +120,7 @@ class Terminal:
         return f"{progress}\x1b[{TAGS.get(tag, 0)}m{tag:>10}\x1b[0m {_BAR} {grey}\n"
 
     def _pages(self, pages: Sequence[Page]) -> list[str]:
-        parts = []
-        for page in pages:
-            parts.append(f" {page.title} ".center(self.width, _RULE) + "\n")
-            parts.append(harmless(page.text) + "\n")
-        return [*parts, _RULE * self.width + "\n"] if parts else []
+        return pages_text(pages, self.width)
 
     def _write(self, text: str) -> None:
         if self._is_lost:
@@ -128,6 +131,60 @@ class Terminal:
         except (OSError, ValueError):
             # The reader of the pipe, or the terminal, is gone; the work goes on.
             self._is_lost = True
+
+
+def pages_text(pages: Sequence[Page], width: int) -> list[str]:
+    """Return pages, each under a rule with its title, and a rule at the end."""
+    parts = []
+    for page in pages:
+        parts.append(f" {page.title} ".center(width, _RULE) + "\n")
+        parts.append(harmless(page.text) + "\n")
+    return [*parts, _RULE * width + "\n"] if parts else []
+
+
+class LogFiles:
+    """The three logs of a plan's runs, and what tells where its director is (StepUp 3.0).
+
+    Each line is written by itself: who removes a log in the middle of a run gets a new one.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def begin(self, socket: str, pid: int) -> None:
+        """Start afresh, and say where the director is."""
+        self.clear()
+        self._write("director", f"SOCKET {socket}\nPID {pid}\n", "w")
+
+    def clear(self) -> None:
+        """Remove what earlier runs left."""
+        for name in ("success", "warning", "fail"):
+            with contextlib.suppress(OSError):
+                (self._folder / f"{name}.log").unlink()
+
+    def has(self, name: str) -> bool:
+        """Tell whether anything was written to a log."""
+        return (self._folder / f"{name}.log").exists()
+
+    def line(self, tag: str, text: str, pages: Sequence[Page], done: int, total: int) -> None:
+        """Write a line with its pages to the log of its colour."""
+        name = {_RED: "fail", _YELLOW: "warning"}.get(TAGS.get(tag, 0), "success")
+        head = f"{f'{done}/{total}':>11} | {tag:>10} {_BAR} {ansi.one_line(text, 10_000)}\n"
+        self._write(name, "".join([head, *pages_text(pages, WIDTH)]), "a")
+
+    def _write(self, name: str, text: str, mode: str) -> None:
+        with contextlib.suppress(OSError):
+            path = self._folder / f"{name}.log"
+            with os.fdopen(
+                os.open(path, _FLAGS[mode], 0o600), mode, encoding="utf-8", errors="replace"
+            ) as file:
+                file.write(text)
+
+
+_FLAGS = {
+    "a": os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC,
+    "w": os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC,
+}
 
 
 def harmless(text: str) -> str:

@@ -107,6 +107,7 @@ class Sim:
         self._numbers = count()
         self._states: dict[str, StepState] = {}
         self._inodes: dict[str, int] = {}
+        self._written: dict[str, int] = {}
         self._tokens = count(1)
         self._scope = "session"
         for name, size in self.pools.items():
@@ -203,6 +204,7 @@ class Sim:
             is_comparing=self.is_comparing,
         )
         new.commands, new._inodes, new._numbers = self.commands, self._inodes, self._numbers
+        new._written = self._written
         new.now = self.now
         return new
 
@@ -210,6 +212,7 @@ class Sim:
         """Write a file as the user would."""
         self.files[path] = content
         self._inodes[path] = next(self._numbers) + 1
+        self._written[path] = int(self.now * 1e9)
         return self
 
     def remove(self, path: str) -> Sim:
@@ -298,7 +301,8 @@ class Sim:
             return None
         inode = self._inodes.setdefault(path, 0)
         content = self.files[path]
-        return FileHash(f"sim:{content}", len(content), 0o100644, inode, inode, inode, 0)
+        written = self._written.get(path, -1)
+        return FileHash(f"sim:{content}", len(content), 0o100644, inode, inode, written, 0)
 
     def _advance(self, until: float | None = None) -> bool:
         due = self._agenda[0][0] if self._agenda else None

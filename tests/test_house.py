@@ -49,9 +49,19 @@ ROOMS = {
         others=STDLIB,
         advice="client asks, and is light to import: move what shows to notebook/, what acts to director/.",
     ),
+    "plan": Room(
+        ours=frozenset({"core", "client", "plan", "front"}),
+        others=STDLIB | {"jinja2", "path"},
+        advice="scripts lean on plan, light to import: what shows goes to notebook/, what acts to director/.",
+    ),
+    "shim": Room(
+        ours=frozenset({"core", "plan", "front"}),
+        others=STDLIB,
+        advice="shim only gives names of ours the places that StepUp's have.",
+    ),
     "director": Room(
         ours=frozenset({"core", "director"}),
-        others=STDLIB | {"blake3", "psutil"},
+        others=STDLIB | {"blake3", "psutil", "watchfiles"},
         advice="director acts, and knows no client: move what shows to notebook/, what both say to core/.",
     ),
     "notebook": Room(
@@ -60,7 +70,7 @@ ROOMS = {
         advice="notebook shows what it is told: ask the director through client/.",
     ),
     "front": Room(
-        ours=frozenset({"core", "client", "notebook", "front"}),
+        ours=frozenset({"core", "client", "notebook", "plan", "front"}),
         others=EVERYTHING,
         advice="the front doors (api, cli, the package itself) ask the director through client/.",
     ),

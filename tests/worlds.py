@@ -362,6 +362,7 @@ def calm_down(play: Play) -> Sim:
     sim.run()
     # Files may have been edited while the last look was under way.
     sim.wait()
+    sim.run()
     return sim
 
 

@@ -45,6 +45,8 @@ class Connection:
         The director's socket.
     token
         What lets us in.
+    job
+        The job that this process belongs to, whose own token it is.
     timeout
         Seconds after which a director that does not answer counts as gone; None waits for ever.
 
@@ -54,7 +56,9 @@ class Connection:
         Nobody listens there, or the token is not accepted.
     """
 
-    def __init__(self, path: str, token: str, *, timeout: float | None = None) -> None:
+    def __init__(
+        self, path: str, token: str, *, job: int | None = None, timeout: float | None = None
+    ) -> None:
         self._asking = threading.Lock()
         self._sending = threading.Lock()
         self._frames = Frames(ANSWER_LIMIT)
@@ -69,7 +73,8 @@ class Connection:
             self._sock.close()
             raise DirectorGone(f"no director at {path}") from error
         _open.add(self)
-        self.greeting = self.request("hello", hello=token)
+        more = {} if job is None else {"job": job}
+        self.greeting = self.request("hello", hello=token, **more)
 
     def request(self, op: str, **fields: Any) -> dict[str, Any]:
         """Ask, and return the answer.
@@ -150,6 +155,10 @@ class Connection:
     def _check(self) -> None:
         if self._is_forked:
             raise forked()
+
+    def be_patient(self) -> None:
+        """Wait for ever for what is asked from now on."""
+        self._sock.settimeout(None)
 
     def poison(self) -> None:
         """Let go of the socket in a forked child; its parent keeps its own."""

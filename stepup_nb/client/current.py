@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from stepup_nb.client.session import Session
 from stepup_nb.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from stepup_nb.client.session import Session
 
 _session: Session | None = None
 _remark: Callable[[str], None] | None = None
@@ -27,6 +30,11 @@ def remark(words: str) -> None:
     """Show the user a sentence, where somebody can."""
     if _remark is not None:
         _remark(words)
+
+
+def has_session() -> bool:
+    """Tell whether this process has one."""
+    return _session is not None
 
 
 def session() -> Session:

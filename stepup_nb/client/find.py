@@ -130,7 +130,7 @@ def status(database: str) -> dict[str, Any]:
             with contextlib.suppress(DirectorGone), contextlib.closing(connection):
                 return connection.request("status", causes=True)
         try:
-            return _peek(database)
+            return offline(database)
         except UsageError as error:
             # A director is writing there: it is just starting, or just ending.
             if error.code != _BUSY or time.monotonic() > deadline:
@@ -138,12 +138,23 @@ def status(database: str) -> dict[str, Any]:
         time.sleep(_BETWEEN)
 
 
-def _peek(database: str) -> dict[str, Any]:
-    """Have the database read by a process of its own: that takes code which is not ours to import."""
+def offline(database: str, verb: str = "look", **given: Any) -> dict[str, Any]:
+    """Have something done with a database that has no director: ``look``, ``clean`` or ``trust``.
+
+    It takes code which is not ours to import, and so a process of its own.
+    """
     script = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "director", "peek.py")
     try:
         done = subprocess.run(
-            [sys.executable, "-I", "-S", script, os.path.abspath(database)],
+            [
+                sys.executable,
+                "-I",
+                *(["-S"] if verb == "look" else []),
+                script,
+                os.path.abspath(database),
+                verb,
+                json.dumps(given),
+            ],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=10 * WITHIN,

@@ -58,11 +58,18 @@ class LineReader:
         To that director, and for this purpose only.
     since
         Number of the last line that is known.
+    has_keys
+        Whether lines name steps by their keys, however long, as StepUp does; else by their labels.
     """
 
-    def __init__(self, connection: Connection, since: int = 0) -> None:
+    def __init__(self, connection: Connection, since: int = 0, *, has_keys: bool = False) -> None:
         self.last = since
+        self.phase = ""
+        """Where a plan's session is, as of the last reading."""
+        self.ending: list[str] = []
+        """How it was asked to end, each time."""
         self._connection = connection
+        self._has_keys = has_keys
         connection.request("subscribe", snapshot=False)
 
     def read(self, wait: float = 0.0) -> list[Line]:
@@ -82,6 +89,7 @@ class LineReader:
 
     def _ask(self) -> list[Line]:
         answer = self._connection.request("lines", since=self.last)
+        self.phase, self.ending = answer["phase"], answer["ending"]
         lines = []
         if answer["missed"]:
             words = f"{counted(answer['missed'], 'line')} came too fast to be shown"
@@ -89,13 +97,14 @@ class LineReader:
             lines.append(Line("WARNING", words, first["done"], first["total"]))
         for row in answer["lines"]:
             self.last = row["number"]
-            lines.append(Line(row["tag"], row["label"], row["done"], row["total"], self._pages(row)))
+            text = row["key"] if self._has_keys else row["label"]
+            lines.append(Line(row["tag"], text, row["done"], row["total"], self._pages(row)))
         return lines
 
     def _pages(self, row: dict[str, Any]) -> list[Page]:
+        pages = [*_about(row), *(Page(title, text) for title, text in row.get("pages", ()))]
         if row["tag"] not in ("SUCCESS", "FAIL", "RESCHEDULE"):
-            return []
-        pages = [*_about(row)]
+            return pages
         for title, stream in (("Standard output", "stdout"), ("Standard error", "stderr")):
             text = self._log(row["job"], stream)
             if text.strip():
@@ -190,7 +199,9 @@ class Follower:
             is_over = self._is_over.is_set()
             lines = reader.read(0.0 if is_over else LISTEN)
             for line in lines:
-                self._show(line)
+                # Why a step runs is told by its record, and by `why`.
+                if line.tag not in ("NOSKIP", "DROPAMEND"):
+                    self._show(line)
             self._last[director] = reader.last
             if is_over and not lines:
                 return

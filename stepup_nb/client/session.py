@@ -25,11 +25,13 @@ from stepup_nb.client.connection import Connection, DirectorGone, forked
 from stepup_nb.client.handles import StepHandle
 from stepup_nb.client.launch import Host, Place, ProcessHost
 from stepup_nb.client.told import Key, Message, Told
+from stepup_nb.core import nglob
 from stepup_nb.core.declare import make_spec, path_in, pool_name, pool_size, seconds, whole_number
 from stepup_nb.core.environment import name_of
 from stepup_nb.core.errors import StepsFailed, UsageError
 from stepup_nb.core.messages import spec_to_json
 from stepup_nb.core.model import ScopeKind
+from stepup_nb.core.nglob import NGlobMulti
 from stepup_nb.core.words import counted
 
 __all__ = ["SESSION_SCOPE", "Place", "Session", "check"]
@@ -352,12 +354,18 @@ class Session:
         UsageError
             The declaration is refused, and nothing changed.
         """
-        options["inp"] = self._expanded(options.get("inp"), options.get("workdir"))
+        if action in ("runsh", "runpy"):
+            options["inp"] = self._expanded(options.get("inp"), options.get("workdir"))
         options["after"] = [
             step.name if isinstance(step, StepHandle) else step for step in _flat(options.get("after"))
         ]
         spec = make_spec(
-            action, command, options, root=self.place.root, is_outside_allowed=self.is_outside_allowed
+            action,
+            command,
+            options,
+            root=self.place.root,
+            is_outside_allowed=self.is_outside_allowed,
+            has_folders=action == "mkdir",
         )
         message = {"op": "Declare", "spec": spec_to_json(spec), "hold": _current_hold.get()}
         answer = self._declare(message, lambda answer: ("step", answer["step"]))
@@ -419,6 +427,25 @@ class Session:
         if found:
             self._declare({"op": "DeclareStatic", "paths": found}, lambda _: ("static", tuple(found)))
         return found
+
+    def glob(
+        self, patterns: Iterable[str], subs: Mapping[str, str], *, required: bool = False, defer: bool = False
+    ) -> NGlobMulti | None:
+        """Search for patterns, relative to the root, and declare what matches static; see `stepup_nb.api.glob`."""
+        wanted = list(patterns)
+        nglob.check(wanted, subs)
+        glob = [wanted, [list(pair) for pair in sorted(subs.items())], defer]
+        answer = self._declare({"op": "DeclareGlob", "glob": glob}, lambda _: ("glob", str(glob)))
+        if defer:
+            return None
+        result = nglob.consistent(wanted, subs, answer["found"])
+        if required and not result:
+            raise FileNotFoundError(f"nothing matches {' '.join(wanted)}")
+        return result
+
+    def nodes(self) -> list[dict[str, Any]]:
+        """Return the graph, node by node, for `core.graphs`."""
+        return list(self._ask("nodes")["nodes"])
 
     def pool(self, name: str, size: Any, tokens: Iterable[str] = ()) -> dict[str, Any]:
         """Define or resize a pool; return its name and notes."""
@@ -521,7 +548,9 @@ class Session:
     def status(self) -> dict[str, Any]:
         """Return ``status`` of SPEC part 8."""
         answer = self._ask("status")
-        return {key: value for key, value in answer.items() if key not in ("notes", "draining")}
+        return {
+            key: value for key, value in answer.items() if key not in ("notes", "draining", "phase", "ending")
+        }
 
     def rows(self, steps: Iterable[str]) -> list[dict[str, Any]]:
         """Return the rows of steps."""

@@ -31,7 +31,7 @@ class Alike:
 
     def add(self, step: Step) -> None:
         """Add a step at the end; it must not change its arguments while it is in here."""
-        arguments = step.spec.arguments
+        arguments = step.declared.arguments
         self._arguments[step.key] = arguments
         self._equal.setdefault(arguments, OrderedDict())[step.key] = step
 

@@ -71,7 +71,12 @@ OPTIONS: tuple[Option, ...] = (
 )
 """The options that belong to the step itself. How its cell shows and waits is the magics' own matter."""
 
-ACTIONS = ("runsh", "runpy", "copy")
+ACTIONS = ("runsh", "runpy", "copy", "mkdir", "render-jinja")
+
+PYTHON = ("python",)
+"""In place of a shell: the command of ``runpy`` is a script with its arguments."""
+PYTHON_CODE = ("python", "-c")
+"""The same for the body of a cell, which is Python itself."""
 
 _POOL_NAME = re.compile(r"[A-Za-z0-9_.-]+")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -246,7 +251,14 @@ def _no_path(path: object, option: str) -> UsageError:
 
 
 def make_spec(
-    action: str, command: str, options: Mapping[str, Any], *, root: str, is_outside_allowed: bool = False
+    action: str,
+    command: str,
+    options: Mapping[str, Any],
+    *,
+    root: str,
+    here: str = ".",
+    is_outside_allowed: bool = False,
+    has_folders: bool = False,
 ) -> StepSpec:
     """Return the declaration of a step.
 
@@ -259,9 +271,13 @@ def make_spec(
     options
         Values by keyword, as in `OPTIONS`; ``shell`` may be a tuple of words.
     root
-        Absolute folder that relative paths start from.
+        Absolute folder that paths are relative to in the graph.
+    here
+        What ``workdir`` is relative to, itself relative to the root.
     is_outside_allowed
         Whether outputs may lie outside the root.
+    has_folders
+        Whether a path may be that of a folder, with a slash at its end: StepUp's plans have such.
 
     Raises
     ------
@@ -269,10 +285,10 @@ def make_spec(
         SNB-101 to SNB-119: the option's value, and what to give instead.
     """
     _check_names(action, options)
-    workdir = path_in(root, ".", options.get("workdir") or ".", option="--workdir")
+    workdir = path_in(root, here, options.get("workdir") or ".", option="--workdir")
     given = {kind: [_path(path, f"--{kind}") for path in _words(options.get(kind))] for kind in _LISTS}
     paths = {
-        kind: tuple(sorted({_file(root, workdir, path, f"--{kind}") for path in given[kind]}))
+        kind: tuple(sorted({file_in(root, workdir, path, f"--{kind}", has_folders) for path in given[kind]}))
         for kind in _LISTS
     }
     if not is_outside_allowed:
@@ -286,11 +302,13 @@ def make_spec(
                 )
     name = options.get("name")
     duration, timeout = options.get("duration"), options.get("timeout")
+    shell = _shell(options.get("shell") or (PYTHON if action == "runpy" else LINE_SHELL), action)
     return StepSpec(
         action=action,
-        command=_command(action, command, given),
+        # In the text of a program, the shell's quotes would mean something else.
+        command=_command(action, command, {} if shell == PYTHON_CODE else given),
         workdir=workdir,
-        shell=_shell(options.get("shell") or LINE_SHELL),
+        shell=shell,
         name=None if name is None else _name(name, "name for a step"),
         inp=paths["inp"],
         out=paths["out"],
@@ -336,8 +354,11 @@ def _words(value: Any) -> list[Any]:
     return [word for one in value for word in _words(one)]
 
 
-def _file(root: str, workdir: str, path: str, option: str) -> str:
+def file_in(root: str, workdir: str, path: str, option: str, has_folders: bool = False) -> str:
+    """Return the path of a file as `path_in` does, and refuse that of a folder, unless folders are meant, too."""
     found = path_in(root, workdir, path, option=option)
+    if has_folders and (path.endswith("/") or found == "."):
+        return "./" if found == "." else f"{found.rstrip('/')}/"
     if found == "." or posixpath.basename(path) in ("", ".", ".."):
         raise UsageError(
             "SNB-104",
@@ -363,9 +384,13 @@ def _name(name: object, what: str) -> str:
     return text
 
 
-def _shell(shell: object) -> tuple[str, ...]:
+def _shell(shell: object, action: str) -> tuple[str, ...]:
     why = "it has no words"
     words: list[Any] = []
+    if action == "runpy":
+        if shell in (PYTHON, PYTHON_CODE):
+            return tuple(shell)
+        raise UsageError("SNB-116", "A Python step has no shell.", "", "leave '--shell' out, or use 'runsh'")
     if isinstance(shell, str):
         try:
             words = shlex.split(shell)
@@ -391,7 +416,7 @@ def _command(action: str, command: object, given: Mapping[str, list[str]]) -> st
         raise UsageError(
             "SNB-101", "The command has a NUL character in it.", "no shell can take it", "leave it out"
         )
-    text = _substitute(command.strip("\n"), given)
+    text = fill_in(command.strip("\n"), given)
     size = len(text.encode(errors="surrogatepass"))
     if size > _LONGEST:
         raise UsageError(
@@ -414,20 +439,37 @@ def _copied(command: str) -> list[str]:
         return []
 
 
-def _substitute(command: str, given: Mapping[str, list[str]]) -> str:
+def fill_in(command: str, given: Mapping[str, list[str]]) -> str:
     """Put in the declared lists, quoted for the shell, as given (StepUp 3.0; but ``$$`` is left alone)."""
 
     def put_in(match: re.Match[str]) -> str:
-        paths = given[match[1] or match[2]]
+        paths = given.get(match[1] or match[2])
         return " ".join(shlex.quote(path) for path in paths) if paths else match[0]
 
     return re.sub(r"(?<!\$)\$(?:\{(inp|out|vol)\}|(inp|out|vol)\b)", put_in, command)
 
 
-def argv(spec: StepSpec) -> list[str]:
-    """Return the words that start the step's command; raise ValueError where it cannot be taken apart."""
+def argv(spec: StepSpec, python: str = "python3", runner: str = "runner.py") -> list[str]:
+    """Return the words that start the step's command; raise ValueError where it cannot be taken apart.
+
+    Parameters
+    ----------
+    spec
+        The declaration.
+    python
+        The interpreter for what is Python.
+    runner
+        The program that runs scripts, see `stepup_nb.plan.runner`.
+    """
     if spec.action == "copy":
         return ["cp", "-p", "--", *shlex.split(spec.command)]
+    if spec.action == "mkdir":
+        return ["mkdir", "-p", "--", *shlex.split(spec.command)]
+    if spec.action == "render-jinja":
+        return [python, "-m", "stepup_nb.plan.jinja", *shlex.split(spec.command)]
+    if spec.action == "runpy":
+        words = ["-c", spec.command] if spec.shell == PYTHON_CODE else shlex.split(spec.command)
+        return [python, runner, *words]
     return [*spec.shell, spec.command]
 
 

@@ -6,14 +6,23 @@ of the graph.
 
 from __future__ import annotations
 
-from stepup_nb.core import uptodate
+from collections.abc import Callable
+from dataclasses import replace
+
+from stepup_nb.core import nglob, uptodate
 from stepup_nb.core.alike import Alike
-from stepup_nb.core.engine import Engine, Looking
+from stepup_nb.core.engine import Engine, Looking, over, searches
 from stepup_nb.core.errors import UsageError
+from stepup_nb.core.graph import made_by
 from stepup_nb.core.messages import (
     CloseScope,
     Declare,
+    DeclareGlob,
     DeclareStatic,
+    DefinePool,
+    FilesLooked,
+    Globbed,
+    LogLine,
     OpenScope,
 )
 from stepup_nb.core.model import (
@@ -25,14 +34,19 @@ from stepup_nb.core.model import (
     RELYING,
     RUNNING,
     SUCCEEDED,
+    Content,
+    File,
     FileState,
+    Glob,
+    Pool,
+    Products,
     Scope,
     ScopeKind,
     Step,
     StepSpec,
     Stop,
 )
-from stepup_nb.core.words import counted
+from stepup_nb.core.words import counted, one_line
 
 
 class Declaring(Engine):
@@ -46,6 +60,8 @@ class Declaring(Engine):
         """Steps of the database by the cell that declared them last: that cell's first round decides on them."""
         self._cell_of: dict[str, str] = {}
         """The same by the step's key."""
+        self._pool_scopes: dict[str, str] = {}
+        """Scope in this session that gave a pool its size."""
         self._deserted: list[Step] = []
         """Steps that were retired by this message: who came after them may mean others now."""
 
@@ -64,6 +80,18 @@ class Declaring(Engine):
         if scope.is_open:
             self._close(scope, is_ok=False)
         scope.kind, scope.title = m.kind, m.title
+        self._open(scope)
+        for id in m.deleted:
+            if id != scope.id:
+                self._delete_cell(id)
+
+    def _open(self, scope: Scope) -> None:
+        """Begin a round: what the last one declared is undecided."""
+        scope.pools = {}
+        globs, scope.globs = scope.globs, {}
+        for glob in globs:
+            if glob.is_deferred:
+                self._undefer(glob, scope)
         scope.undecided, scope.steps = scope.steps, {}
         scope.undecided_statics, scope.statics = scope.statics, set()
         last_round: dict[str, list[Step]] = {}
@@ -79,9 +107,6 @@ class Declaring(Engine):
                 self._leaving[step.job.id] = scope
         scope.released = scope.is_deleted = False
         scope.is_open = True
-        for id in m.deleted:
-            if id != scope.id:
-                self._delete_cell(id)
 
     def _delete_cell(self, id: str) -> None:
         """A cell is gone: what it claims yields at once; what nobody takes over is retired after this round."""
@@ -104,7 +129,12 @@ class Declaring(Engine):
 
     def _close(self, scope: Scope, is_ok: bool) -> None:
         scope.is_open = False
-        if is_ok:
+        if scope.kind is ScopeKind.STEP and not is_ok:
+            for step in list(scope.undecided.values()):
+                self._lay_by(step)
+            for path in list(scope.undecided_statics):
+                self._drop_static(path, scope)
+        elif is_ok:
             for step in list(scope.undecided.values()):
                 self._retire(step)
             self._retire_dormant(scope.id)
@@ -122,23 +152,197 @@ class Declaring(Engine):
 
     def _retire_dormant(self, cell: str) -> None:
         """What a cell declared in an earlier session, and nobody in this one, is retired."""
-        for step in self._dormant.pop(cell, {}).values():
-            del self._cell_of[step.key]
-            step.is_retired = True
-            self._touch(step)
+        todo = [cell]
+        while todo:
+            for step in self._dormant.pop(todo.pop(), {}).values():
+                del self._cell_of[step.key]
+                step.is_retired = True
+                self._touch(step)
+                todo.append(round_id(step.key))
+                for path in step.spec.out:
+                    if (file := self.graph.files.get(path)) is not None and file.producer is step:
+                        self._lose_supply(file, "is not made any more")
 
     def _drop_static(self, path: str, scope: Scope | None) -> None:
+        if scope is None:
+            return
+        self.graph.recall_static(path, scope)
         file = self.graph.files.get(path)
-        if file is not None and scope is not None:
-            file.static.discard(scope.id)
-            scope.statics.discard(path)
-            scope.undecided_statics.discard(path)
+        if file is not None and not file.static:
+            self._lose_supply(file, "is no longer declared static")
+
+    # --- what a step declares ------------------------------------------------------------------
+
+    def scope_of_job(self, job: int) -> str:
+        """Return the scope for which a running job declares; made if need be.
+
+        Raises
+        ------
+        UsageError
+            SNB-130: the job is over.
+        """
+        found = self.jobs.get(job)
+        step = None if found is None else self.graph.steps.get(found.step)
+        if found is None or step is None or step.job is not found or found.ended or found.stop is not None:
+            raise over()
+        return self._round_of(step).id
+
+    def _round_of(self, step: Step) -> Scope:
+        """Return the scope of what a step declares; its round begins with its job."""
+        scope = step.round
+        if scope is None:
+            id = round_id(step.key)
+            scope = step.round = Scope(id, ScopeKind.STEP, f"step '{step.label}'", owner=step)
+            self.graph.scopes[id] = scope
+            self._open(scope)
+        return scope
+
+    def _begin_round(self, step: Step) -> None:
+        """A job begins: what earlier ones declared is undecided."""
+        scope = step.round
+        if scope is None:
+            if round_id(step.key) in self._dormant:
+                self._round_of(step)
+            return
+        self._open(scope)
+        self._review.extend(scope.undecided.values())
+
+    def _end_round(self, step: Step, *, is_ok: bool) -> None:
+        """A job has ended, and with it the round of what it declared."""
+        scope = step.round
+        if scope is None or not scope.is_open:
+            return
+        adopted = list(scope.steps.values())
+        self._close(scope, is_ok)
+        self._may_be_stuck = True
+        if not is_ok:
+            return
+        for child in adopted:
+            for path in child.spec.out:
+                self._review_readers(self.graph.files[path])
+        step.products = Products(
+            tuple(sorted(scope.steps)),
+            tuple(sorted(scope.statics)),
+            tuple(scope.globs),
+            tuple((name, size, tokens) for name, (size, tokens) in sorted(scope.pools.items())),
+        )
+
+    def _end_products(self, step: Step, end: Callable[[Step], None]) -> None:
+        """A step is not live any more: neither is what it declared."""
+        scope, step.round = step.round, None
+        if scope is None:
+            return
+        for child in [*scope.steps.values(), *scope.undecided.values()]:
+            end(child)
+        for path in [*scope.statics, *scope.undecided_statics]:
+            self._drop_static(path, scope)
+        for glob in scope.globs:
+            if glob.is_deferred:
+                self._undefer(glob, scope)
+        scope.is_open = False
+        del self.graph.scopes[scope.id]
+
+    def _undefer(self, glob: Glob, scope: Scope) -> None:
+        for file in self.graph.undefer(glob, scope):
+            self._lose_supply(file, "matches no pattern that is declared any more")
+
+    def _lay_by(self, step: Step) -> None:
+        """Its creator failed before it declared this step again: it keeps what it has, and does nothing."""
+        if not step.is_live:
+            return
+        creator = step.creator
+        self._end_life(step, "not declared again: its plan did not get so far", is_gone=False)
+        self._dormant.setdefault(creator, {})[step.key] = step
+        self._cell_of[step.key] = creator
+
+    def _unrestorable(self, step: Step) -> list[str]:
+        """Say why what a step declared cannot be restored with it, or return nothing."""
+        todo = [step]
+        while todo:
+            at = todo.pop()
+            products = at.products
+            if products is None:
+                continue
+            id = round_id(at.key)
+            for key in products.steps:
+                child = self.graph.steps.get(key)
+                if child is None:
+                    return [f"step '{one_line(key)}', which it declares, was forgotten"]
+                if child.is_live or child.creator != id:
+                    return [f"step '{child.label}', which it declares, belongs to another one now"]
+                for path in (*child.spec.out, *child.spec.vol):
+                    file = self.graph.files.get(path)
+                    if file is not None and (file.static or _is_claimed(file, child)):
+                        return [f"'{path}', which step '{child.label}' makes, belongs to another one now"]
+                if child.state is SUCCEEDED:
+                    todo.append(child)
+            for path in products.statics:
+                file = self.graph.files.get(path)
+                if file is not None and file.producer is not None and file.producer.is_live:
+                    return [f"'{path}', which it calls static, is made by a step now"]
+            for name, size, _ in products.pools:
+                if self._conflicting_pool(name, size) is not None:
+                    return [f"pool '{name}', which it defines, has another size now"]
+        return []
+
+    def _restore_products(self, step: Step) -> None:
+        """What a step declared when it succeeded last is declared again, with it."""
+        todo = [step]
+        while todo:
+            creator = todo.pop()
+            products = creator.products
+            if products is None or not (
+                products.steps or products.statics or products.globs or products.pools
+            ):
+                continue
+            scope = self._round_of(creator)
+            for name, size, tokens in products.pools:
+                self._set_pool(name, size, tokens, scope)
+            for glob in products.globs:
+                self._take_glob(glob, scope)
+            self._take_statics(products.statics, scope, is_restoring=True)
+            for key in products.steps:
+                child = self.graph.steps[key]
+                self._revive_as_it_was(child, scope, creator.environment)
+                if child.state is SUCCEEDED:
+                    todo.append(child)
+            self._close(scope, is_ok=True)
+
+    def _revive_as_it_was(self, step: Step, scope: Scope, environment: str) -> None:
+        """Make a step live as it was. What is not as it was since then is found by a look."""
+        step.environment = environment
+        if step.state is not SUCCEEDED:
+            step.attempts = step.putbacks = 0
+            if step.state is not PENDING:
+                self._move(step, PENDING, "")
+            self._enliven(step, scope)
+            return
+        self._enliven(step, scope)
+        for path in step.spec.out:
+            self._set_file(self.graph.files[path], FileState.BUILT)
+        recorded = () if step.record is None else step.record.manifest.env
+        now = tuple((name, self._hash_env(environment, name)) for name in step.spec.env)
+        step.env_hashes = now
+        changed = [name for name, value in now if value != dict(recorded).get(name, "")]
+        if changed:
+            for name in changed:
+                self._out.lines.append(LogLine("UPDATED", name))
+            self._pend(step, f"environment variable {changed[0]} changed")
+        else:
+            self._look_anew(step)
 
     # --- declaring -----------------------------------------------------------------------------
 
     def _declare(self, m: Declare) -> None:
         spec, graph = m.spec, self.graph
         scope = self._scope(m.scope)
+        if scope.owner is not None and scope.owner.key == spec.base:
+            raise UsageError(
+                "SNB-407",
+                f"Step '{scope.owner.label}' declares itself.",
+                "it would run for ever",
+                "declare another step",
+            )
         self._check_request(spec)
         step, key, number = graph.identify(spec, scope)
         yielding = graph.check_claims(spec, key, scope)
@@ -178,12 +382,14 @@ class Declaring(Engine):
     def _look_anew(self, step: Step) -> None:
         """The last looks are of an earlier moment: take new ones at what nobody else is about to look at."""
         paths: list[str] = []
+        globs: tuple[Glob, ...] = ()
         if step.state is SUCCEEDED and step.token == 0:
             paths += (*step.spec.inp, *step.spec.out)
+            globs = () if step.products is None else searches(step.products.globs)
         elif step.state is PENDING:
-            paths += (path for path in step.spec.inp if self._is_to_appear(self.graph.files[path]))
-        if paths:
-            self._look(paths, Looking("look"))
+            paths += (path for path in step.spec.inp if self._is_to_appear(self.graph.files[path], step))
+        if paths or globs:
+            self._look(paths, Looking("look"), globs)
 
     def _create(self, spec: StepSpec, key: str, number: int, m: Declare, scope: Scope) -> Step:
         step = Step(key, spec, 0, number)
@@ -195,7 +401,7 @@ class Declaring(Engine):
         return step
 
     def _enliven(self, step: Step, scope: Scope) -> None:
-        """Make a PENDING step live, with all links, and let those who wait for what it makes know."""
+        """Make a step live, with all links, and let those who wait for what it makes know."""
         self._seq += 1
         step.seq = self._seq
         if (cell := self._cell_of.pop(step.key, None)) is not None:
@@ -211,10 +417,14 @@ class Declaring(Engine):
         if spec.duration is not None:
             step.estimate = spec.duration
         step.tail, step.at = step.estimate, 0
+        self._note_option(step)
         for path in spec.out:
             # Who read it as a static file, or as another step's, waits for this step from now on.
+            made = made_by(step, path) if step.state is SUCCEEDED else None
             for reader in list(self.graph.files[path].consumers.values()):
-                if reader.state in RELYING:
+                if reader.state is SUCCEEDED and made is not None and _read(reader, path) == made:
+                    continue  # restored before it
+                if reader.state in RELYING or reader.state is FAILED:
                     self._pend(reader, f"input '{path}' is now made by step '{step.label}'")
                 elif reader.state is PENDING:
                     self._review.append(reader)
@@ -227,7 +437,21 @@ class Declaring(Engine):
 
     def _declare_again(self, step: Step, m: Declare, scope: Scope) -> None:
         spec = m.spec
-        is_equal = step.spec.arguments == spec.arguments and step.env_hashes == m.env_hashes
+        env_hashes = self._with_amended_env(step, m)
+        is_equal = step.declared.arguments == spec.arguments and step.env_hashes == env_hashes
+        is_restorable = scope.kind is ScopeKind.STEP and not step.is_live and step.state is SUCCEEDED
+        if is_restorable and step.declared.arguments == spec.arguments and not spec.force and step.record:
+            # What its creator did again in the meantime is no reason to look twice (StepUp 3.0).
+            step.hold = m.hold
+            self._take_spec(step, spec)
+            if not (reasons := self._unrestorable(step)):
+                self._revive_as_it_was(step, scope, m.environment)
+                if step.state is SUCCEEDED:
+                    self._restore_products(step)
+                return
+            self._out.lines.append(
+                LogLine("NOSKIP", step.key, pages=(("Changes causing rerun", "\n".join(reasons)),))
+            )
         step.environment, step.hold = m.environment, m.hold
         step.force = step.force or spec.force
         self._forget_attempts(step)
@@ -241,9 +465,14 @@ class Declaring(Engine):
         old_suppliers = self._optional_suppliers(step)
         self.critical.mark_suppliers(step)
         self.graph.unlink(step)
-        step.env_hashes = m.env_hashes
         step.is_outdated = False
-        step.spec = spec
+        if not is_equal:
+            # What the last job amended says nothing of a step with other arguments.
+            step.fading = tuple(sorted({*step.fading, *step.spec.out}.difference(step.declared.out)))
+            self._fade(step)
+            step.unamended = None
+        self._take_spec(step, spec)
+        step.env_hashes = env_hashes if is_equal else m.env_hashes
         if step.is_live:
             self.graph.own(step, scope)
             self.graph.link(step)
@@ -254,12 +483,29 @@ class Declaring(Engine):
         for file in old_files:
             self._review_readers(file)
 
+    def _note_option(self, step: Step) -> None:
+        if step.spec.optional:
+            self._options[step.key] = step
+        else:
+            self._options.pop(step.key, None)
+
+    @staticmethod
+    def _take_spec(step: Step, spec: StepSpec) -> None:
+        """Take a new declaration, and keep what the last job amended."""
+        if step.unamended is None:
+            step.spec = spec
+        else:
+            now = step.spec
+            step.spec = replace(spec, inp=now.inp, out=now.out, vol=now.vol, env=now.env)
+            step.unamended = spec
+
     def _respecify(self, step: Step, spec: StepSpec) -> None:
         """An equal declaration of a live step: state and record stay; pool, priority and so on count from now."""
         if step.state is QUEUED and spec.pool != step.spec.pool:
             self._move(step, PENDING, "asks for other slots")
         is_other_option = spec.optional != step.spec.optional
-        step.spec = spec
+        self._take_spec(step, spec)
+        self._note_option(step)
         for name, _ in spec.pool:
             self.pools.named(name)
         if spec.duration is not None:
@@ -282,17 +528,22 @@ class Declaring(Engine):
 
     def _retire(self, step: Step) -> None:
         """A step is declared no longer: it never runs again unless it is declared again."""
-        if not step.is_live:
-            return
+        if step.is_live:
+            self._end_life(step, "no longer declared", is_gone=True)
+
+    def _end_life(self, step: Step, words: str, *, is_gone: bool) -> None:
         if step.state in (RUNNING, QUEUED, CHECKING):
-            self._pend(step, "no longer declared")
+            self._pend(step, words)
             if step.job is not None:
                 step.job.stop = Stop.RETIRE
+        self._end_products(step, self._retire if is_gone else self._lay_by)
+        self._fade(step)
+        self._options.pop(step.key, None)
         self.counts[step.state] -= 1
-        step.reason = "no longer declared"
+        step.reason = words
         suppliers = self._optional_suppliers(step)
         self.critical.mark_suppliers(step)
-        self.graph.retire(step)
+        self.graph.retire(step, is_gone=is_gone)
         self._review.extend(step.followers.values())
         self.graph.desert(step)
         self._deserted.append(step)
@@ -302,7 +553,7 @@ class Declaring(Engine):
             file = self.graph.files.get(path)
             if file is not None and file.producer is step:
                 self._set_file(file, self._state_without_maker(file))
-                self._review_readers(file)
+                self._lose_supply(file, "is not made any more")
         self._may_be_stuck = True
         self._touch(step)
 
@@ -314,6 +565,59 @@ class Declaring(Engine):
                 self.critical.mark_suppliers(follower)
                 self._review_need(self._optional_suppliers(follower))
 
+    # --- pools ---------------------------------------------------------------------------------
+
+    def _define_pool(self, m: DefinePool) -> None:
+        pool = self.pools.named(m.name)
+        before = self._pool_scopes.get(m.name)
+        scope = self._scope(m.scope)
+        notes = []
+        if scope.kind is ScopeKind.STEP:
+            other = self._conflicting_pool(m.name, m.size)
+            if other is not None:
+                raise _two_sizes(m.name, (other.pools[m.name][0], other), (m.size, scope))
+            self._know(scope)
+        elif pool.is_defined and pool.size != m.size and before is not None and before != m.scope:
+            notes.append(
+                f"pool '{m.name}' had {_size(pool.size)} by {pool.scope or 'code outside all cells'};"
+                f" the one executed last counts: {_size(m.size)}"
+            )
+        tokens = m.tokens or (pool.tokens if m.size is not None and m.size <= len(pool.tokens) else ())
+        self._set_pool(m.name, m.size, tokens, scope)
+        self._out.reply = {"pool": m.name, "notes": notes}
+
+    def _conflicting_pool(self, name: str, size: int | None) -> Scope | None:
+        """Return a step's scope that gives a pool another size: StepUp's refusal does not depend on who is first."""
+        for scope in self.graph.scopes.values():
+            if scope.kind is ScopeKind.STEP and (known := scope.pools.get(name)) is not None:
+                if known[0] != size:
+                    return scope
+        return None
+
+    def _set_pool(self, name: str, size: int | None, tokens: tuple[str, ...], scope: Scope) -> None:
+        pool = self.pools.named(name)
+        self._pool_scopes[name] = scope.id
+        pool.scope = scope.title
+        if scope.kind is ScopeKind.STEP:
+            scope.pools[name] = (size, tokens)
+        self._change_pool(pool, size, is_defined=True, tokens=tokens)
+
+    def _change_pool(
+        self, pool: Pool, size: int | None, *, is_defined: bool, tokens: tuple[str, ...]
+    ) -> None:
+        was_closed = pool.size == 0
+        pool.size, pool.is_defined, pool.tokens = size, is_defined, tokens
+        self._out.pools[pool.name] = pool
+        self._review.extend(self._pool_waiters.pop(pool.name, {}).values())
+        for step in self.pools.refused(pool.name):
+            self._move(step, PENDING, self._pool_obstacle(step))
+        if was_closed is not (size == 0):
+            for step in self.pools.waiting(pool.name):
+                self._touch(step)
+        self._may_be_stuck = True
+
+    # --- files ---------------------------------------------------------------------------------
+
     def _declare_static(self, m: DeclareStatic) -> None:
         scope = self._scope(m.scope)
         yielding = self.graph.check_static(m.paths, scope)
@@ -321,19 +625,82 @@ class Declaring(Engine):
         self._know(scope)
         for step in yielding.values():
             self._retire(step)
-        for path in m.paths:
-            file = self.graph.file(path)
-            file.static.add(scope.id)
-            scope.statics.add(path)
-            scope.undecided_statics.discard(path)
+        self._take_statics(m.paths, scope)
+
+    def _take_statics(self, paths: tuple[str, ...], scope: Scope, *, is_restoring: bool = False) -> None:
+        for path in paths:
+            file = self.graph.call_static(path, scope)
+            if is_restoring and file.look is None:
+                file.seen = True  # it was missing, and may be back
             if file.producer is not None:
                 # That of a step which is not live: now the file stands for itself.
                 file.producer = None
                 self._set_file(file, FileState.MISSING if file.content is None else FileState.STATIC)
-                self._review_readers(file)
+            self._review_readers(file)
+            if path.endswith("/"):
+                for below, other in self.graph.files.items():
+                    if below.startswith(path):
+                        self._review_readers(other)
             self._out.files[path] = file
-        if m.paths:
-            self._look(m.paths, Looking("look"))
+        if paths:
+            self._look(paths, Looking("look"))
+
+    def _declare_glob(self, m: DeclareGlob) -> None:
+        nglob.check(m.glob.patterns, dict(m.glob.subs))
+        scope = self._scope(m.scope)
+        self._know(scope)
+        if m.glob.is_deferred:
+            self._take_glob(m.glob, scope)
+            self._out.globbed.append(Globbed(m.token, ()))
+        else:
+            self._look((), Looking("glob", scope=scope, token=m.token), (m.glob,))
+
+    def _globbed(self, report: FilesLooked, looking: Looking, scope: Scope) -> None:
+        for glob, matches in report.found.items():
+            glob = glob._replace(found=self._without_outputs(matches))
+            if scope.is_open or scope.kind is ScopeKind.SESSION:
+                self._take_glob(glob, scope)
+                if found := dict.fromkeys(path for paths in glob.found for path in paths):
+                    self._take_statics(tuple(found), scope)
+            self._out.globbed.append(Globbed(looking.token, glob.found))
+
+    def _take_glob(self, glob: Glob, scope: Scope) -> None:
+        scope.globs[glob] = None
+        if glob.is_deferred:
+            for file in self.graph.defer(glob, scope):
+                self._review_readers(file)
+
+    def _with_amended_env(self, step: Step, m: Declare) -> tuple[tuple[str, str | None], ...]:
+        """Return the values that count, also of the variables that only the last job named."""
+        more = sorted(set(step.spec.env).difference(step.declared.env, m.spec.env))
+        return tuple(sorted((*m.env_hashes, *((name, self._hash_env(m.environment, name)) for name in more))))
+
+
+def _size(size: int | None) -> str:
+    return "no limit" if size is None else counted(size, "slot")
+
+
+def _two_sizes(name: str, one: tuple[int | None, Scope], other: tuple[int | None, Scope]) -> UsageError:
+    first, second = sorted(f"{_size(size)} by {scope.title}" for size, scope in (one, other))
+    return UsageError(
+        "SNB-503",
+        f"Pool '{name}' gets two sizes.",
+        f"{first}, and {second}",
+        "define it in one plan, with one size",
+    )
+
+
+def round_id(key: str) -> str:
+    """Return the id of the scope of what a step declares."""
+    return f"step:{key}"
+
+
+def _is_claimed(file: File, step: Step) -> bool:
+    return file.producer is not None and file.producer.is_live and file.producer is not step
+
+
+def _read(reader: Step, path: str) -> Content | None:
+    return None if reader.record is None else reader.record.content_of_input(path)
 
 
 def _has_equal_links(old: StepSpec, new: StepSpec) -> bool:

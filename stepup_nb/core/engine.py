@@ -9,15 +9,17 @@ from __future__ import annotations
 import heapq
 import math
 from collections import deque
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from itertools import chain, count
 
-from stepup_nb.core import uptodate
+from stepup_nb.core import nglob, uptodate
 from stepup_nb.core.critical import CriticalPath
-from stepup_nb.core.errors import InternalError
+from stepup_nb.core.errors import InternalError, UsageError
 from stepup_nb.core.graph import Graph
 from stepup_nb.core.messages import (
+    Amend,
+    Amended,
     Decision,
     FilesLooked,
     JobEnded,
@@ -43,6 +45,7 @@ from stepup_nb.core.model import (
     FileHash,
     FileProblem,
     FileState,
+    Glob,
     Job,
     Look,
     Outcome,
@@ -59,6 +62,13 @@ PUT_BACKS = 2
 """So often an input that changed during a job puts its step back; the next time the step fails (SPEC 4.5)."""
 
 
+DEFERS = 100
+"""So often an amended input that is not there puts its step back; the next time it fails (StepUp 4.0's cap)."""
+
+WATCH, STARTUP, RUN = "watch", "startup", "run"
+"""Phases of a plan's session. In `WATCH` nothing moves, in `STARTUP` nothing starts."""
+
+
 def coarse(seconds: float) -> float:
     """Return a power of two near a measured duration.
 
@@ -72,9 +82,14 @@ class Looking:
     """A look at files that is under way, and what it is for."""
 
     purpose: str
-    """``check``, ``confirm``, ``verify`` or ``look``."""
+    """``check``, ``confirm``, ``verify``, ``amend``, ``made``, ``glob`` or ``look``."""
     step: Step | None = None
     job: Job | None = None
+    scope: Scope | None = None
+    token: int = 0
+    """What somebody waits for with it."""
+    is_read: bool = False
+    """What is amended has been read before."""
 
 
 class Engine:
@@ -87,6 +102,8 @@ class Engine:
         self.jobs: dict[int, Job] = {}
         """Live jobs: those that hold slots, from their choice to the verification of their result."""
         self.holds: set[str] = set()
+        self.phase = ""
+        """Where a plan's session is; empty in a notebook's."""
         self.counts: dict[StepState, int] = dict.fromkeys(StepState, 0)
         """Live steps by state: a view, verified against the steps in tests."""
         self._next_job = 1
@@ -97,6 +114,8 @@ class Engine:
         self._looking: dict[int, Looking] = {}
         self._plain_looks = 0
         """Looks under way that no step waits for, but every wait."""
+        self._options: dict[str, Step] = {}
+        """Live optional steps."""
         self._review: deque[Step] = deque()
         """PENDING and QUEUED steps whose conditions may have changed."""
         self._timers: list[tuple[float, int, Callable[[], None]]] = []
@@ -111,6 +130,8 @@ class Engine:
         """Steps that were declared under a hold, by that hold; until its end."""
         self._pool_waiters: dict[str, dict[str, Step]] = {}
         """PENDING steps that wait for a pool's definition, or for a larger size of it."""
+        self._hash_env: Callable[[str, str], str | None] = lambda environment, name: None
+        """Returns the keyed hash of a variable's value in an environment; None where it is not set."""
         self._may_be_stuck = False
         """Since waits were looked at, something that steps wait for may have come to nothing."""
 
@@ -145,7 +166,8 @@ class Engine:
         if step.is_live:
             self.counts[step.state] -= 1
             self.counts[state] += 1
-        if step.state in FINISHED:
+        old = step.state
+        if old in FINISHED:
             self.critical.mark(step)
         elif state is CANCELLED:
             self.critical.mark_suppliers(step)
@@ -157,12 +179,25 @@ class Engine:
             self._may_be_stuck = True
         step.state = state
         self._touch(step, reason)
+        if step.round is not None and (old in _VALID) is not (state in _VALID):
+            self._review_products(step)
         if state is QUEUED:
             step.queued_at = self._now
             self.pools.enqueue(step)
             if self.pools.is_draining or self.pools.closed(step.spec.pool):
                 self._may_be_stuck = True
             self._touch_pools(step.spec)
+
+    def _review_products(self, creator: Step) -> None:
+        """What a step declared goes on as long as it, and its own creator in turn, runs or has succeeded."""
+        todo = [creator]
+        while todo:
+            scope = todo.pop().round
+            for step in () if scope is None else (*scope.steps.values(), *scope.undecided.values()):
+                if step.state in (PENDING, QUEUED):
+                    self._review.append(step)
+                if step.round is not None:
+                    todo.append(step)
 
     def _touch(self, step: Step, reason: str | None = None) -> None:
         if reason is not None:
@@ -255,18 +290,22 @@ class Engine:
         spec = step.spec
         if step.job is not None:
             return "waits for the end of its earlier job"
+        if self.phase == WATCH:
+            return "waits for the next run"
         if spec.block:
             return "blocked (--block)"
         if spec.optional and not step.is_needed:
             return "optional: no step needs its outputs"
         if step.hold and step.hold in self.holds:
             return "held until the end of its hold() block"
+        scope = step.scope
+        if scope is not None and scope.owner is not None and (words := self._creator_obstacle(step)):
+            return words
         if words := self._missing_supply(step, is_told=is_told):
             return words
         if self._dying and (job := self._dying_job(spec)) is not None:
             job.blocks.add(step.key)
             return f"waits until the stopped job of '{self._label(job.step)}' is gone"
-        scope = step.scope
         if scope is not None and scope.leaving and not scope.released:
             return "waits until what an earlier run of its cell started is decided"
         if step.not_before > self._now:
@@ -274,6 +313,18 @@ class Engine:
                 return "pauses: the machine had no room for its process"
             return f"pauses before attempt {step.attempts + 1} of {spec.retry + 1}"
         return self._pool_obstacle(step) if step.is_outdated else ""
+
+    @staticmethod
+    def _creator_obstacle(step: Step) -> str:
+        """Say which of the steps that declared it, one through the other, keeps a step back, or nothing."""
+        at = step
+        while (scope := at.scope) is not None and (owner := scope.owner) is not None:
+            if at.key in scope.undecided:
+                return f"waits until step '{owner.label}' declares it again"
+            if owner.state not in _VALID:
+                return Engine._supplier(owner, "was declared by")
+            at = owner
+        return ""
 
     def _missing_supply(self, step: Step, *, is_told: bool) -> str:
         """Say which input, or which step of its ``after``, a step lacks, or return an empty text."""
@@ -283,7 +334,7 @@ class Engine:
         for place in range(step.at, step.at + number):
             at = place % number
             if at < len(inp):
-                words = self._missing(self.graph.files[inp[at]])
+                words = self._missing(self.graph.files[inp[at]], step)
             else:
                 words = self._not_yet(step, after[at - len(inp)], is_told=is_told)
             if words:
@@ -325,13 +376,17 @@ class Engine:
                 self._pool_waiters.setdefault(name, {})[step.key] = step
         return words
 
-    def _missing(self, file: File) -> str:
-        """Say why a file is no usable input (yet), or return an empty text."""
+    def _missing(self, file: File, reader: Step | None = None) -> str:
+        """Say why a file is no usable input (yet), of that step, or return an empty text."""
         maker = file.producer
         if maker is not None and maker.is_live:
+            if maker.is_undecided and maker.scope is not None and maker.scope.owner is not None:
+                return f"input '{file.path}' waits for step '{maker.scope.owner.label}'"
             if maker.state is SUCCEEDED:
                 return ""
             return self._supplier(maker, f"input '{file.path}' waits for")
+        if reader is not None and reader.is_strict and not self.graph.is_static(file):
+            return f"input '{file.path}' is not declared: no step builds it, and nobody calls it static"
         if not file.seen:
             return ""
         if isinstance(file.look, FileProblem):
@@ -343,10 +398,11 @@ class Engine:
             )
         return f"input '{file.path}' is missing, and no step builds it" if file.look is None else ""
 
-    def _is_to_appear(self, file: File) -> bool:
+    def _is_to_appear(self, file: File, reader: Step) -> bool:
         """Tell whether only a look can find that a file has become a usable input."""
         is_made = file.producer is not None and file.producer.is_live
-        return file.seen and not is_made and bool(self._missing(file))
+        is_allowed = not reader.is_strict or self.graph.is_static(file)
+        return file.seen and not is_made and is_allowed and bool(self._missing(file))
 
     def _state_without_maker(self, file: File) -> FileState:
         """Return the state of an output whose step is not live: it counts as built as long as it is as recorded."""
@@ -401,19 +457,21 @@ class Engine:
     def _check(self, step: Step) -> None:
         spec = step.spec
         self._move(step, CHECKING, "its files are being looked at")
-        paths = spec.inp if step.force or step.record is None else (*spec.inp, *spec.out)
-        if paths:
-            step.token = self._look(paths, Looking("check", step))
+        is_to_run = step.force or step.record is None
+        paths = spec.inp if is_to_run else (*spec.inp, *spec.out)
+        globs = () if is_to_run or step.products is None else searches(step.products.globs)
+        if paths or globs:
+            step.token = self._look(paths, Looking("check", step), globs)
         else:
-            self._checked(step)
+            self._checked(step, {})
 
-    def _look(self, paths: Iterable[str], looking: Looking) -> int:
+    def _look(self, paths: Iterable[str], looking: Looking, globs: tuple[Glob, ...] = ()) -> int:
         token = self._next_token
         self._next_token += 1
         self._plain_looks += looking.step is None
         self._looking[token] = looking
         files = tuple((path, self._known(path)) for path in paths)
-        self._out.instructions.append(LookAt(token, files))
+        self._out.instructions.append(LookAt(token, files, globs))
         return token
 
     def _known(self, path: str) -> FileHash | None:
@@ -426,6 +484,9 @@ class Engine:
             return
         step, job = looking.step, looking.job
         self._plain_looks -= step is None
+        if looking.purpose == "made" and step is not None and job is not None:
+            self._leave(step, job, report.looks)
+            return
         is_verifying = step is not None and job is not None and looking.purpose == "verify"
         before = {path: self._known(path) for path in report.looks} if is_verifying else {}
         if step is not None and job is not None and is_verifying and step.token == report.token:
@@ -444,19 +505,71 @@ class Engine:
             self._see(file, look)
         if again:
             self._look(again, Looking("look"))
-        if step is None or step.token != report.token:
+        if looking.purpose == "amend" and step is not None and job is not None:
+            self._amended(step, job, report, looking)
+            return
+        if step is None:
+            self._looked(report, looking)
+            return
+        if step.token != report.token:
             return
         step.token = 0
         if looking.purpose == "check":
-            self._checked(step)
+            self._checked(step, report.found)
         elif looking.purpose == "confirm" and job is not None:
             self._confirmed(step, job)
         elif job is not None:
             self._verified(step, job, report, before)
 
+    def _looked(self, report: FilesLooked, looking: Looking) -> None:
+        """A look that no step waits for: does any pattern match anything else than before?"""
+        if looking.scope is not None:
+            self._globbed(report, looking, looking.scope)
+            return
+        for found in report.found.items() if self.graph.scopes else ():
+            self._see_matches(*found)
+
+    def _globbed(self, report: FilesLooked, looking: Looking, scope: Scope) -> None:
+        raise NotImplementedError
+
+    def _see_matches(self, glob: Glob, found: tuple[tuple[str, ...], ...]) -> None:
+        for scope in list(self.graph.scopes.values()):
+            owner = scope.owner
+            for known in scope.globs if owner is not None and owner.state is SUCCEEDED else ():
+                if known.patterns == glob.patterns and known.subs == glob.subs and not known.is_deferred:
+                    if words := self._other_matches(known, found):
+                        assert owner is not None
+                        owner.force = True
+                        self._pend(owner, words)
+                        break
+
+    def _other_matches(self, known: Glob, found: tuple[tuple[str, ...], ...]) -> str:
+        """Say which match is new or gone, or return an empty text."""
+        now = nglob.consistent(known.patterns, dict(known.subs), self._without_outputs(found))
+        before = nglob.consistent(known.patterns, dict(known.subs), known.found)
+        if now.canonical() == before.canonical():
+            return ""
+        old, new = {str(p) for p in before.files()}, {str(p) for p in now.files()}
+        pattern = " ".join(known.patterns)
+        for path in sorted(new - old):
+            if self.phase != RUN:
+                self._out.lines.append(LogLine("UPDATED", path))
+        some = sorted(new - old) or sorted(old - new)
+        what = "now matches" if new - old else "no longer matches"
+        return (
+            f"'{some[0]}' {what} the pattern '{pattern}'"
+            if some
+            else f"pattern '{pattern}' matches otherwise"
+        )
+
+    def _without_outputs(self, found: tuple[tuple[str, ...], ...]) -> tuple[tuple[str, ...], ...]:
+        return tuple(tuple(path for path in paths if not self.graph.is_output(path)) for paths in found)
+
     def _see(self, file: File, look: Look) -> None:
         """Take note of what a file is now, and of what follows for its maker and its readers."""
         before, was_seen = file.content, file.seen
+        if self.phase in (STARTUP, WATCH):
+            self._tell_change(file, look)
         if file.look != look or not was_seen:
             self._out.files[file.path] = file
         file.look = look
@@ -473,6 +586,19 @@ class Engine:
             return
         if content != before or not was_seen:
             self._content_changed(file, was_seen)
+
+    def _tell_change(self, file: File, look: Look) -> None:
+        """Tell of a change that was made while nothing ran: of a static file, or of an output."""
+        before, now = file.content, look.content if isinstance(look, FileHash) else None
+        if before == now or file.state is FileState.VOLATILE:
+            return
+        maker = file.producer
+        if before is None and (maker is not None or not file.seen):
+            # Made by its step meanwhile, or new to us.
+            return
+        if maker is None and not self.graph.is_static(file):
+            return
+        self._out.lines.append(LogLine("DELETED" if now is None else "UPDATED", file.path))
 
     def _see_output(self, file: File, maker: Step) -> None:
         content = file.content
@@ -509,7 +635,7 @@ class Engine:
     def _contents(self, paths: Iterable[str]) -> dict[str, Content | None]:
         return {path: self.graph.files[path].content for path in paths}
 
-    def _checked(self, step: Step) -> None:
+    def _checked(self, step: Step, found: Mapping[Glob, tuple[tuple[str, ...], ...]]) -> None:
         """All its files were looked at: is it up to date?"""
         spec = step.spec
         if obstacle := self._obstacle(step):
@@ -525,11 +651,17 @@ class Engine:
         outputs = self._contents(spec.out)
         if step.force:
             why = [uptodate.ASKED]
-        elif step.record is not None and uptodate.is_up_to_date(step.record, now, outputs):
-            self._skip(step)
-            return
         else:
-            why = uptodate.reasons(step.record, now, outputs)
+            is_equal = step.record is not None and uptodate.is_up_to_date(step.record, now, outputs)
+            why = [] if is_equal else uptodate.reasons(step.record, now, outputs)
+            why = why or self._outdated_products(step, found)
+            if not why:
+                self._skip(step)
+                return
+        if step.record is not None:
+            self._out.lines.append(
+                LogLine("NOSKIP", step.key, pages=(("Changes causing rerun", "\n".join(why)),))
+            )
         step.why = tuple(why)
         step.is_outdated = True
         step.checked = self._turn
@@ -538,17 +670,46 @@ class Engine:
         else:
             self._move(step, QUEUED, "; ".join(why[:3]))
 
+    def _outdated_products(self, step: Step, found: Mapping[Glob, tuple[tuple[str, ...], ...]]) -> list[str]:
+        """Say why what a step declared cannot be what it was, or return nothing."""
+        if step.products is None:
+            return []
+        for glob in searches(step.products.globs):
+            if glob in found and (words := self._other_matches(glob, found[glob])):
+                return [words]
+        return [] if step.round is not None else self._unrestorable(step)
+
+    # What a step declares is the matter of `Declaring`.
+
+    def _retire(self, step: Step) -> None:
+        raise NotImplementedError
+
+    def _unrestorable(self, step: Step) -> list[str]:
+        raise NotImplementedError
+
+    def _restore_products(self, step: Step) -> None:
+        raise NotImplementedError
+
+    def _end_round(self, step: Step, *, is_ok: bool) -> None:
+        raise NotImplementedError
+
+    def _begin_round(self, step: Step) -> None:
+        raise NotImplementedError
+
     def _skip(self, step: Step) -> None:
         step.skipped = True
         step.why = ()
         self._succeed(step, "up to date")
         self._out.lines.append(LogLine("SKIP", step.key))
+        if step.products is not None and step.round is None:
+            self._restore_products(step)
 
     def _succeed(self, step: Step, reason: str) -> None:
         step.force = False
         step.is_outdated = False
         step.attempts = 0
         step.putbacks = 0
+        step.defers = 0
         self._move(step, SUCCEEDED, reason)
         for path in step.spec.out:
             file = self.graph.files[path]
@@ -582,11 +743,18 @@ class Engine:
             self._launch(step, job)
 
     def _launch(self, step: Step, job: Job) -> None:
+        self._drop_amended(step)
         spec = step.spec
         job.started = self._now
         job.is_launched = True
+        job.reads, job.writes = spec.inp, (*spec.out, *spec.vol, *step.fading)
         # From here on its outputs may be half-written: whatever becomes of the job, the old result is gone.
+        if step.record is not None:
+            step.made.update(step.record.outputs)
+            step.made.update(step.record.volatiles)
         step.record = None
+        step.products = None
+        self._begin_round(step)
         job.inputs = {path: known for path in spec.inp if (known := self._known(path)) is not None}
         step.attempts += 1
         if spec.timeout is not None:
@@ -594,6 +762,193 @@ class Engine:
             self._at(self._now + spec.timeout, lambda: self._time_out(step, job))
         self._out.instructions.append(StartJob(job, spec, step.environment, tuple(self._slot_variables(job))))
         self._out.lines.append(LogLine("START", step.key, job.id))
+
+    # --- amending ------------------------------------------------------------------------------
+
+    def _drop_amended(self, step: Step) -> None:
+        """A job begins: what the last one amended is to be amended anew (StepUp 3.0)."""
+        if step.unamended is None:
+            return
+        spec = step.spec
+        step.fading = tuple(sorted(set(spec.out).difference(step.declared.out)))
+        for path in set(spec.vol).difference(step.declared.vol):
+            self.graph.release(path, step)
+        self.critical.mark_suppliers(step)
+        self.graph.respecify(step, step.declared)
+        step.unamended = None
+        names = set(step.declared.env)
+        step.env_hashes = tuple(pair for pair in step.env_hashes if pair[0] in names)
+        self._review_need(self._optional_makers(set(spec.inp).difference(step.spec.inp)))
+
+    def _keep_amended(self, step: Step) -> None:
+        """A job did not succeed: what it has not amended (yet) may still be what its step makes."""
+        if step.fading:
+            spec = replace(step.spec, out=tuple(sorted({*step.spec.out, *step.fading})))
+            step.fading, step.unamended = (), step.declared
+            self.graph.respecify(step, spec)
+
+    def _fade(self, step: Step) -> None:
+        """A job succeeded: what an earlier one amended, and it did not, is the step's no more."""
+        for path in step.fading:
+            if path not in step.spec.out:
+                file = self.graph.files[path]
+                self.graph.release(path, step)
+                self._out.files[path] = file
+                self._lose_supply(file, "is no longer made by any step")
+        step.fading = ()
+
+    def _lose_supply(self, file: File, words: str) -> None:
+        """A file has lost its maker, or nobody calls it static any more."""
+        for reader in list(file.consumers.values()):
+            if reader.state is PENDING:
+                self._review.append(reader)
+            elif reader.is_strict and reader.state in (SUCCEEDED, QUEUED, CHECKING):
+                if self._missing(file, reader):
+                    self._pend(reader, f"input '{file.path}' {words}")
+
+    def _optional_makers(self, paths: Iterable[str]) -> list[Step]:
+        files = (self.graph.files.get(path) for path in paths)
+        makers = [file.producer for file in files if file is not None]
+        return [maker for maker in makers if maker is not None and maker.spec.optional]
+
+    def _amend(self, m: Amend) -> None:
+        job = self.jobs.get(m.job)
+        step = None if job is None else self.graph.steps.get(job.step)
+        if (
+            job is None
+            or step is None
+            or step.job is not job
+            or job.ended is not None
+            or job.stop is not None
+        ):
+            raise over()
+        old = step.spec
+        graph = self.graph
+        inp = set(m.inp).difference(old.inp)
+        for path in set(m.optional).difference(old.inp, inp, old.out):
+            # What nobody declares is, where StepUp's rules hold, none of our business.
+            file = graph.files.get(path) or File(path)
+            is_made = file.producer is not None and file.producer.is_live
+            if not step.is_strict or is_made or graph.is_static(file):
+                inp.add(path)
+        out, vol = set(m.out).difference(old.out, old.vol), set(m.vol).difference(old.out, old.vol)
+        # What is new, with that part of the old which could be at odds with it.
+        more = replace(
+            old,
+            inp=tuple(sorted(inp | ((out | vol) & {*old.inp}))),
+            out=tuple(sorted(out | (inp & {*old.out}))),
+            vol=tuple(sorted(vol | (inp & {*old.vol}))),
+        )
+        spec = replace(
+            old,
+            inp=tuple(sorted({*old.inp, *inp})),
+            out=tuple(sorted({*old.out, *out})),
+            vol=tuple(sorted({*old.vol, *vol})),
+            env=tuple(sorted({*old.env, *m.env})),
+        )
+        scope = step.scope
+        assert scope is not None
+        yielding = graph.check_claims(more, step.key, scope)
+        if inp or out:
+            graph.check_circle(spec, step.key, scope, yielding)
+        # Nothing is refused below this line.
+        for other in yielding.values():
+            self._retire(other)
+        known = dict(step.env_hashes)
+        step.env_hashes = tuple(sorted({**dict(m.env_hashes), **known}.items()))
+        step.unamended = step.declared
+        graph.respecify(step, spec)
+        step.fading = tuple(path for path in step.fading if path not in out)
+        job.reads, job.writes = spec.inp, (*spec.out, *spec.vol, *step.fading)
+        for path in sorted(out | vol):
+            for declarer in list(graph.files[path].static):
+                if (owner := graph.scopes.get(declarer)) is not None:
+                    graph.recall_static(path, owner)
+            graph.files[path].static.clear()
+            self._out.files[path] = graph.files[path]
+        for path in sorted(out):
+            for reader in list(graph.files[path].consumers.values()):
+                if reader.state in RELYING or reader.state is FAILED:
+                    self._pend(reader, f"input '{path}' is now made by step '{step.label}'")
+                elif reader.state is PENDING:
+                    self._review.append(reader)
+        if out:
+            self._review_need([step])
+        self._review_need(self._optional_makers(inp))
+        self.critical.mark_suppliers(step)
+        self._touch(step)
+        missing = [path for path in sorted(inp) if self._is_hopeless(graph.files[path], step)]
+        job.lacking.update(dict.fromkeys(missing))
+        paths = sorted(inp.difference(missing))
+        if paths:
+            self._look(paths, Looking("amend", step, job, token=m.token, is_read=m.is_read))
+        else:
+            self._out.amended.append(Amended(m.token, tuple(missing)))
+
+    def _is_hopeless(self, file: File, reader: Step) -> bool:
+        """Tell whether a file is no input now, whatever a look at it would tell."""
+        return bool(self._missing(file, reader)) and not self._is_to_appear(file, reader)
+
+    def _amended(self, step: Step, job: Job, report: FilesLooked, looking: Looking) -> None:
+        """What a job amended was looked at: is it there, and was it there when it was read?"""
+        if step.job is job and self.jobs.get(job.id) is job:
+            for path, look in report.looks.items():
+                file = self.graph.files.get(path)
+                if file is None or self._missing(file, step) or not isinstance(look, FileHash):
+                    job.lacking[path] = None
+                    continue
+                if looking.is_read and look.ctime_ns > job.started * 1e9:
+                    # It was read at some moment before: perhaps what it was then is not what it is now.
+                    look = look._replace(inode=-1)
+                job.inputs[path] = look
+        self._out.amended.append(Amended(looking.token, tuple(sorted(job.lacking))))
+
+    def _defer(self, step: Step, job: Job) -> None:
+        """A job ended that had amended inputs which were not there: its step runs again when they are."""
+        step.token = 0
+        step.defers += 1
+        lacking = sorted(job.lacking)
+        self._gone(job)
+        words = f"amended input '{lacking[0]}' was not there"
+        if step.defers > DEFERS:
+            self._end(step, job, Outcome.FAILED, f"{words}, {step.defers} times", is_final=True)
+            return
+        job.outcome = Outcome.CANCELLED
+        job.notes = (*job.notes, f"put back: {words}")
+        self._out.jobs[job.id] = job
+        step.last, step.job = job, None
+        step.attempts -= 1
+        self._end_round(step, is_ok=False)
+        self._keep_amended(step)
+        self._out.lines.append(
+            LogLine(
+                "RESCHEDULE",
+                step.key,
+                job.id,
+                (("Rescheduling due to unavailable amended inputs", _lacking(lacking)),),
+            )
+        )
+        self._look_at_made(step, job)
+        self._pend(step, f"{words}: runs again when it is")
+
+    def _look_at_made(self, step: Step, job: Job) -> None:
+        """A job did not succeed: what it left in place of its outputs is to be cleaned one day."""
+        paths = [path for path in (*step.spec.out, *step.spec.vol) if not path.endswith("/")]
+        if paths:
+            self._look(paths, Looking("made", step, job))
+
+    def _leave(self, step: Step, job: Job, looks: Mapping[str, Look]) -> None:
+        """Take note of what a job that did not succeed wrote; what it did not write may be somebody else's."""
+        if step.record is not None or step.job is not None:
+            return
+        for path, look in looks.items():
+            if isinstance(look, FileHash) and look.ctime_ns >= job.started * 1e9:
+                step.made[path] = look.content
+            elif not isinstance(look, FileHash) or step.made.get(path) != look.content:
+                step.made.pop(path, None)
+        self._touch(step)
+
+    # --- starting, the rest --------------------------------------------------------------------
 
     def _slot_variables(self, job: Job) -> Iterable[tuple[str, str]]:
         for name, numbers in job.slots.items():
@@ -621,6 +976,8 @@ class Engine:
             job.outcome = Outcome.CANCELLED
             self._out.jobs[job.id] = job
             step.last, step.job = job, None
+            self._end_round(step, is_ok=False)
+            self._keep_amended(step)
             return
         if not job.is_launched:
             self._unstart(step, job)
@@ -699,6 +1056,10 @@ class Engine:
         job.leftovers, job.notes = report.leftovers, report.notes
         self._out.jobs[job.id] = job
         step = self.graph.steps.get(job.step)
+        if job.lacking and job.stop is None and step is not None and step.job is job:
+            # Whatever it made of that: StepUp's mark, which nothing takes back.
+            self._defer(step, job)
+            return
         if report.returncode == 0 and job.stop is None and (job.reads or job.writes):
             if step is not None and step.job is job:
                 # It holds its slots until its result is known (StepUp 3.0): who looks at a pool of one never
@@ -713,9 +1074,7 @@ class Engine:
         elif step is None or step.job is not job:
             self._end(step, job, Outcome.CANCELLED, "no longer declared")
         else:
-            step.record = uptodate.make_record(
-                uptodate.manifest(step.spec, {}, step.env_hashes), (), job.id, job.ended
-            )
+            self._record(step, job, (), ())
             self._end(step, job, Outcome.SUCCEEDED, job.why)
 
     def _judge_inputs(self, step: Step, job: Job, report: FilesLooked) -> None:
@@ -728,13 +1087,17 @@ class Engine:
         self._gone(job)
         words = f"input '{changed[0]}' changed while it ran"
         if step.putbacks > PUT_BACKS:
-            self._end(step, job, Outcome.FAILED, f"{words}, {step.putbacks} times", is_final=True)
+            page = ("Invalid inputs", "\n".join(f"Input changed unexpectedly: {path}" for path in changed))
+            words = f"{words}, {step.putbacks} times"
+            self._end(step, job, Outcome.FAILED, words, is_final=True, pages=(page,))
             return
         job.outcome = Outcome.CANCELLED
         job.notes = (*job.notes, f"{words}; result not recorded")
         self._out.jobs[job.id] = job
         step.last, step.job = job, None
         step.attempts -= 1
+        self._end_round(step, is_ok=False)
+        self._keep_amended(step)
         self._out.lines.append(LogLine("RESCHEDULE", step.key, job.id))
         self._pend(step, f"{words}; runs again ({step.putbacks} of {PUT_BACKS})")
 
@@ -745,34 +1108,52 @@ class Engine:
         self._gone(job)
         looks = report.looks
         outputs: list[tuple[str, Content]] = []
+        problems = []
         for path in step.spec.out:
             look = looks.get(path)
             if isinstance(look, FileHash):
                 outputs.append((path, look.content))
                 old = before.get(path)
-                if old is not None and old.mark == look.mark:
+                if old is not None and not path.endswith("/") and old.mark == look.mark:
                     job.notes = (*job.notes, f"output '{path}' was there before and was not written")
                 continue
-            problem = (
+            problems.append(
                 f"'{path}' {look.words}" if isinstance(look, FileProblem) else f"did not create '{path}'"
             )
-            self._end(step, job, Outcome.FAILED, f"ended with 0 but {problem}")
+        if problems:
+            missing = [path for path in step.spec.out if not isinstance(looks.get(path), FileHash)]
+            page = ("Expected outputs not created", "\n".join(missing))
+            self._end(step, job, Outcome.FAILED, f"ended with 0 but {problems[0]}", pages=(page,))
             return
-        inputs = {path: kept.content for path, kept in job.inputs.items()}
         volatiles = tuple(
             (path, look.content) for path in step.spec.vol if isinstance(look := looks.get(path), FileHash)
         )
-        step.record = uptodate.make_record(
-            uptodate.manifest(step.spec, inputs, step.env_hashes),
-            tuple(outputs),
-            job.id,
-            job.ended or self._now,
-            volatiles,
-        )
+        self._record(step, job, tuple(outputs), volatiles)
         self._end(step, job, Outcome.SUCCEEDED, job.why)
 
+    def _record(
+        self,
+        step: Step,
+        job: Job,
+        outputs: tuple[tuple[str, Content], ...],
+        volatiles: tuple[tuple[str, Content], ...],
+    ) -> None:
+        """Write down what a success was made of, and what it made."""
+        inputs = {path: kept.content for path, kept in job.inputs.items()}
+        manifest = uptodate.manifest(step.spec, inputs, step.env_hashes)
+        step.record = uptodate.make_record(manifest, outputs, job.id, job.ended or self._now, volatiles)
+        for path, _ in (*outputs, *volatiles):
+            step.made.pop(path, None)
+
     def _end(
-        self, step: Step | None, job: Job, outcome: Outcome, words: str, *, is_final: bool = False
+        self,
+        step: Step | None,
+        job: Job,
+        outcome: Outcome,
+        words: str,
+        *,
+        is_final: bool = False,
+        pages: tuple[tuple[str, str], ...] = (),
     ) -> None:
         """A job is over: record it, and move its step if the job is still the current one."""
         job.outcome = outcome
@@ -782,6 +1163,14 @@ class Engine:
         step.job = None
         step.last = job
         self._touch(step)
+        is_ok = outcome is Outcome.SUCCEEDED and step.state is RUNNING
+        self._end_round(step, is_ok=is_ok)
+        if is_ok:
+            self._fade(step)
+        else:
+            self._keep_amended(step)
+            if job.is_launched:
+                self._look_at_made(step, job)
         if step.state is not RUNNING:
             # Put back or retired while the job was being stopped.
             self._review.append(step)
@@ -800,7 +1189,7 @@ class Engine:
             self._out.lines.append(LogLine("FAIL", step.key, job.id))
             self._let_down(step)
         else:
-            self._out.lines.append(LogLine("FAIL", step.key, job.id))
+            self._out.lines.append(LogLine("FAIL", step.key, job.id, pages))
             if step.attempts <= step.spec.retry and not is_final:
                 self._delay(step, min(0.1 * 2 ** (step.attempts - 1), 10.0))
                 self._pend(step, words)
@@ -843,6 +1232,29 @@ class Engine:
         if step.estimate != seconds:
             step.estimate = seconds
             self.critical.mark(step)
+
+
+_VALID = (RUNNING, SUCCEEDED)
+"""The states of a step in which what it declared may go on."""
+
+
+def over() -> UsageError:
+    """Return the refusal for a job that is not running any more."""
+    return UsageError(
+        "SNB-130",
+        "The job that says so is over, or is being stopped.",
+        "only a step that runs may declare steps, or amend itself",
+        "wait in the script for all that calls stepup_nb",
+    )
+
+
+def _lacking(paths: list[str]) -> str:
+    return "\n".join(("Missing inputs and/or required directories:", *paths))
+
+
+def searches(globs: Iterable[Glob]) -> tuple[Glob, ...]:
+    """Return those for which there is anything to search."""
+    return tuple(glob for glob in globs if not glob.is_deferred)
 
 
 def _is_same(look: Look, other: Look) -> bool:

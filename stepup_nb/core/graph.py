@@ -8,9 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable
 
+from stepup_nb.core import nglob
 from stepup_nb.core.alike import Alike, Same
 from stepup_nb.core.errors import UsageError
-from stepup_nb.core.model import FINISHED, File, FileState, Scope, ScopeKind, Step, StepSpec
+from stepup_nb.core.model import (
+    FINISHED,
+    SOLID,
+    Content,
+    File,
+    FileState,
+    Glob,
+    Scope,
+    ScopeKind,
+    Step,
+    StepSpec,
+)
 from stepup_nb.core.words import counted, did_you_mean, one_line
 
 
@@ -24,6 +36,10 @@ class Graph:
         self._same: dict[str, Same] = {}
         self._awaited: dict[str, dict[str, Step]] = {}
         """Live steps whose ``after`` names something that is not there (yet), by that name."""
+        self._trees: dict[str, set[str]] = {}
+        """Folders that are declared static, by their path with a slash at its end, and the scopes that did so."""
+        self._deferred: dict[Glob, set[str]] = {}
+        """Deferred patterns, and the scopes that gave them."""
 
     # --- nouns ---
 
@@ -62,7 +78,7 @@ class Graph:
     def own(self, step: Step, scope: Scope) -> None:
         """Make the scope the one that declared a live step last."""
         self._disown(step)
-        step.scope, step.cell = scope, scope.title
+        step.scope, step.cell, step.creator = scope, scope.title, scope.id
         scope.undecided.pop(step.key, None)
         scope.steps[step.key] = step
         if (previous := scope.previous.get(step.spec.base)) is not None:
@@ -78,14 +94,17 @@ class Graph:
                 previous.discard(step.key)
             self._same[step.spec.base].disown(step.key, owner.id)
 
-    def retire(self, step: Step) -> None:
-        """Make a step live no longer: its claims yield from now on, and it reads nothing."""
-        step.is_live, step.is_retired = False, True
+    def retire(self, step: Step, *, is_gone: bool = True) -> None:
+        """Make a step live no longer: its claims yield from now on, and it reads nothing.
+
+        It is gone, or only laid by: its creator, which failed, may declare it again.
+        """
+        step.is_live, step.is_retired = False, is_gone
         self._disown(step)
         self._same[step.spec.base].retire(step)
         self.unlink_inputs(step)
         for path in step.spec.vol:
-            self._release(path, step)
+            self.release(path, step)
 
     def link(self, step: Step) -> None:
         """Make the step claim its outputs; a live one also its by-products, its inputs, and what it follows."""
@@ -107,8 +126,25 @@ class Graph:
     def unlink(self, step: Step) -> None:
         """Undo `link`."""
         self.unlink_inputs(step)
-        for path in (*step.spec.out, *step.spec.vol):
-            self._release(path, step)
+        for path in (*step.spec.out, *step.spec.vol, *step.fading):
+            self.release(path, step)
+
+    def respecify(self, step: Step, spec: StepSpec) -> None:
+        """Give a live step other files, and change only the links that are others then. Outputs are only added."""
+        old, step.spec = step.spec, spec
+        for path in set(old.inp).difference(spec.inp):
+            if (file := self.files.get(path)) is not None:
+                file.consumers.pop(step.key, None)
+        for path in sorted(set(spec.inp).difference(old.inp)):
+            self.file(path).consumers[step.key] = step
+        for path in sorted(set(spec.out).difference(old.out)):
+            file = self.file(path)
+            if file.producer is not step:
+                file.producer = step
+                file.state = FileState.AWAITED if file.look is None else FileState.OUTDATED
+        for path in sorted(set(spec.vol).difference(old.vol)):
+            file = self.file(path)
+            file.producer, file.state = step, FileState.VOLATILE
 
     def unlink_inputs(self, step: Step) -> None:
         """Let the step read nothing and follow nobody."""
@@ -122,11 +158,74 @@ class Graph:
                 self._await_no_more(step, name)
         step.needs_after.clear()
 
-    def _release(self, path: str, step: Step) -> None:
+    def release(self, path: str, step: Step) -> None:
+        """Let a step claim a file no longer."""
         file = self.files.get(path)
         if file is not None and file.producer is step:
             file.producer = None
             file.state = FileState.STATIC if file.content else FileState.MISSING
+
+    # --- static files, one by one and by the thousand ---
+
+    def call_static(self, path: str, scope: Scope) -> File:
+        """Make a file static by the word of a scope."""
+        file = self.file(path)
+        file.static.add(scope.id)
+        scope.statics.add(path)
+        scope.undecided_statics.discard(path)
+        if path.endswith("/"):
+            self._trees.setdefault(path, set()).add(scope.id)
+        return file
+
+    def recall_static(self, path: str, scope: Scope) -> None:
+        """Take that word back."""
+        scope.statics.discard(path)
+        scope.undecided_statics.discard(path)
+        if (file := self.files.get(path)) is not None:
+            file.static.discard(scope.id)
+        if (scopes := self._trees.get(path)) is not None:
+            scopes.discard(scope.id)
+            if not scopes:
+                del self._trees[path]
+
+    def defer(self, glob: Glob, scope: Scope) -> list[File]:
+        """Let whatever matches be static; return the known files that are now."""
+        self._deferred.setdefault(glob, set()).add(scope.id)
+        return [file for path, file in self.files.items() if self._is_deferred_by(glob, path)]
+
+    def undefer(self, glob: Glob, scope: Scope) -> list[File]:
+        """Undo `defer`; return the known files that matched."""
+        scopes = self._deferred.get(glob, set())
+        scopes.discard(scope.id)
+        if scopes:
+            return []
+        self._deferred.pop(glob, None)
+        return [file for path, file in self.files.items() if self._is_deferred_by(glob, path)]
+
+    @staticmethod
+    def _is_deferred_by(glob: Glob, path: str) -> bool:
+        return any(nglob.matches(pattern, path) for pattern in glob.patterns)
+
+    def is_static(self, file: File) -> bool:
+        """Tell whether somebody said that no step builds a file: of it alone, of its folder, or by a pattern."""
+        if file.static:
+            return True
+        path = file.path
+        if self._trees:
+            at = path.rfind("/", 0, len(path) - 1)
+            while at > 0:
+                if path[: at + 1] in self._trees:
+                    return True
+                at = path.rfind("/", 0, at)
+        return any(self._is_deferred_by(glob, path) for glob in self._deferred)
+
+    def is_output(self, path: str) -> bool:
+        """Tell whether a file is the work of a step, also of one that is gone, as long as nobody changed it."""
+        file = self.files.get(path)
+        maker = None if file is None else file.producer
+        if file is None or maker is None:
+            return False
+        return not maker.is_retired or (file.content is not None and file.content == made_by(maker, path))
 
     # --- after ---
 
@@ -263,6 +362,14 @@ class Graph:
             return self._identify_named(spec, scope), spec.name, 1
         same = self._same.get(spec.base)
         number = 1
+        if same is not None and scope.kind is ScopeKind.STEP:
+            # StepUp's rule: the label is the identity, whatever the order.
+            step = self.steps.get(spec.base)
+            if step is not None and step.spec.base == spec.base:
+                if step.is_live and step.is_strict and not self.yields(step, scope):
+                    raise _declared_twice((step.key, step.scope), (spec.base, scope))
+                if not step.is_live or step.is_strict:
+                    return step, step.key, step.number
         if same is not None:
             step = (
                 self._of_last_round(spec, scope)
@@ -326,7 +433,7 @@ class Graph:
             file = self.files.get(path)
             maker = None if file is None else file.producer
             if maker is not None and maker.is_live and maker.spec.base == spec.base:
-                is_equal = maker.spec.arguments == spec.arguments
+                is_equal = maker.declared.arguments == spec.arguments
                 if self.yields(maker, scope) or (is_equal and maker.scope is not scope):
                     return maker
         if scope.kind is ScopeKind.SESSION:
@@ -350,7 +457,7 @@ class Graph:
                     for step in steps:
                         others.add(step)
         while (found := others.equal_to(spec.arguments)) is not None:
-            if found.is_live and found.scope is not scope and found.spec.arguments == spec.arguments:
+            if found.is_live and found.scope is not scope and found.declared.arguments == spec.arguments:
                 break
             others.discard(found.key)  # it was taken
         return found
@@ -368,11 +475,18 @@ class Graph:
             return True
         if owner is scope:
             return scope.kind is ScopeKind.SESSION
-        return not (owner.kind is ScopeKind.CELL and scope.kind is ScopeKind.CELL)
+        return not (owner.kind in SOLID and scope.kind in SOLID)
 
     def is_superseded(self, step: Step, scope: Scope) -> bool:
-        """Tell whether a step is in question: by this new round of its cell, or because its cell was deleted."""
-        return step.key in scope.undecided or (step.scope is not None and step.scope.is_deleted)
+        """Tell whether a step is in question: by this new round of its cell, or because its cell was deleted.
+
+        What a plan declared is in question for everybody, as soon as the plan runs again.
+        """
+        return (
+            step.key in scope.undecided
+            or step.is_undecided
+            or (step.scope is not None and step.scope.is_deleted)
+        )
 
     # --- may it claim what it claims? ---
 
@@ -396,6 +510,10 @@ class Graph:
             raise UsageError(
                 "SNB-405", f"'{path}' is both an output and volatile.", "", "leave one of the two out"
             )
+        for path in sorted((*spec.out, *spec.vol)) if self._deferred else ():
+            for glob, scopes in self._deferred.items():
+                if self._is_deferred_by(glob, path):
+                    raise _deferred_and_built(path, glob, self.scopes.get(min(scopes)), key, scope)
         yielding: dict[str, Step] = {}
         for path in sorted((*spec.out, *spec.vol)):
             file = self.files.get(path)
@@ -430,9 +548,11 @@ class Graph:
         owner = self.scopes.get(declarer)
         if owner is None or owner.is_deleted:
             return True
+        if path in owner.undecided_statics:
+            return owner is scope or owner.kind is ScopeKind.STEP
         if owner is scope:
-            return path in scope.undecided_statics or scope.kind is ScopeKind.SESSION
-        return not (owner.kind is ScopeKind.CELL and scope.kind is ScopeKind.CELL)
+            return scope.kind is ScopeKind.SESSION
+        return not (owner.kind in SOLID and scope.kind in SOLID)
 
     def check_static(self, paths: Iterable[str], scope: Scope) -> dict[str, Step]:
         """Return the live steps that give way when that scope calls these files static, by key (SNB-402)."""
@@ -508,6 +628,12 @@ class Graph:
         return []
 
 
+def made_by(step: Step, path: str) -> Content | None:
+    """Return the content that a step, as far as is known, gave a file last."""
+    recorded = None if step.record is None else step.record.content_of_output(path)
+    return step.made.get(path) if recorded is None else recorded
+
+
 def numbered(base: str, number: int) -> str:
     """Return the key of an occurrence: the base, from the second one on with its number."""
     return base if number == 1 else f"{base} ({number})"
@@ -535,6 +661,27 @@ def _static_and_built(path: str, declarer: Scope | None, key: str, builder: Scop
         f"'{path}' is declared static, and a step would write it.",
         f"static: {_cell(declarer)}; output of step {_step((key, builder))}",
         "remove one of the two declarations",
+    )
+
+
+def _declared_twice(one: _Declared, other: _Declared) -> UsageError:
+    first, second = sorted((_cell(one[1]), _cell(other[1])))
+    return UsageError(
+        "SNB-407",
+        f"Step '{one_line(one[0])}' is declared twice.",
+        f"by {first}" if first == second else f"by {first} and by {second}",
+        "declare it once, or let the two commands differ, if only by a comment",
+    )
+
+
+def _deferred_and_built(
+    path: str, glob: Glob, declarer: Scope | None, key: str, builder: Scope | None
+) -> UsageError:
+    return UsageError(
+        "SNB-402",
+        f"'{path}' matches a deferred glob, and a step would write it.",
+        f"glob '{' '.join(glob.patterns)}': {_cell(declarer)}; output of step {_step((key, builder))}",
+        "write to another path, or make the pattern narrower",
     )
 
 

@@ -14,6 +14,7 @@ from stepup_nb.core.model import (
     MOST_SLOTS,
     File,
     FileHash,
+    Glob,
     Job,
     Look,
     Pool,
@@ -63,6 +64,35 @@ class DeclareStatic:
 
     paths: tuple[str, ...]
     scope: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeclareGlob:
+    """Search for patterns, and call what they match static, but for steps' outputs.
+
+    Answered by `Globbed`, through the token.
+    """
+
+    token: int
+    glob: Glob
+    scope: str
+
+
+@dataclass(frozen=True, slots=True)
+class Amend:
+    """A running job says what else its step reads or writes. Answered by `Amended`, through the token."""
+
+    token: int
+    job: int
+    inp: tuple[str, ...] = ()
+    out: tuple[str, ...] = ()
+    vol: tuple[str, ...] = ()
+    env: tuple[str, ...] = ()
+    env_hashes: tuple[tuple[str, str | None], ...] = ()
+    is_read: bool = False
+    """The inputs were read before this was said: they must not have changed since the job began."""
+    optional: tuple[str, ...] = ()
+    """More inputs, each only as far as it is one: a file that nobody declares is left out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +170,32 @@ class Drain:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Look at all known files, end a drain, and go on."""
+    """Look at all known files, end a drain, and go on. In a plan's session, what failed runs again."""
+
+
+@dataclass(frozen=True, slots=True)
+class SetPhase:
+    """Say where a plan's session is: ``startup``, ``run`` (as soon as all looks are back), ``watch``."""
+
+    phase: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """Ask a plan's session to end: ``join`` when nothing is left to do, ``shutdown`` when what runs has ended.
+
+    To ask for the latter again is to insist: answered with how often that was.
+    """
+
+    how: str
+
+
+@dataclass(frozen=True, slots=True)
+class LookAgain:
+    """Look at these files and patterns, or at all known ones. Answered, through the token, when that is done."""
+
+    token: int
+    paths: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +211,10 @@ class Clean:
 
     token: int
     dry_run: bool = False
+    options: bool = False
+    """Also those of optional steps that nobody needs."""
+    paths: tuple[str, ...] | None = None
+    """Instead of outdated outputs: what steps have built there, and what was made from that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +240,8 @@ Command = (
     | CloseScope
     | Declare
     | DeclareStatic
+    | DeclareGlob
+    | Amend
     | DefinePool
     | DropPool
     | Hold
@@ -192,6 +253,9 @@ Command = (
     | SetWorkers
     | Drain
     | Run
+    | SetPhase
+    | Ending
+    | LookAgain
     | Forget
     | Clean
     | Wait
@@ -207,6 +271,8 @@ class FilesLooked:
 
     token: int
     looks: Mapping[str, Look]
+    found: Mapping[Glob, tuple[tuple[str, ...], ...]] = field(default_factory=dict)
+    """What each pattern matches by itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,6 +325,8 @@ class LookAt:
 
     token: int
     files: tuple[tuple[str, FileHash | None], ...]
+    globs: tuple[Glob, ...] = ()
+    """Patterns to search for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,12 +369,39 @@ class WaitEnded:
 
 
 @dataclass(frozen=True, slots=True)
+class Amended:
+    """A job may go on: what it amended is known now."""
+
+    token: int
+    missing: tuple[str, ...]
+    """Inputs that are not there (yet): the step is put back, whatever the job still does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Globbed:
+    """A search has ended."""
+
+    token: int
+    found: tuple[tuple[str, ...], ...]
+    """The paths that match each pattern, relative to the root."""
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """What was to be looked at again has been."""
+
+    token: int
+
+
+@dataclass(frozen=True, slots=True)
 class LogLine:
-    """A line for the log of a run: StepUp's tag and a step."""
+    """A line for the log of a run: StepUp's tag, and a step, a path, a variable, or the name of a phase."""
 
     tag: str
     step: str
     job: int | None = None
+    pages: tuple[tuple[str, str], ...] = ()
+    """What else there is to say: titles and texts."""
 
 
 @dataclass(slots=True)
@@ -328,6 +423,9 @@ class Decision:
     """Workers or pause changed."""
     lines: list[LogLine] = field(default_factory=list)
     ended: list[WaitEnded] = field(default_factory=list)
+    amended: list[Amended] = field(default_factory=list)
+    globbed: list[Globbed] = field(default_factory=list)
+    looked: list[Looked] = field(default_factory=list)
     removed: list[FilesRemoved] = field(default_factory=list)
     reply: dict[str, Any] = field(default_factory=dict)
     """The answer to the last command."""
@@ -451,6 +549,17 @@ def _or_none(read: _Read) -> _Read:
     return lambda value: None if value is None else read(value)
 
 
+def _glob(value: object) -> Glob:
+    # What matches is found out by the director, and by nobody else.
+    if not isinstance(value, list | tuple) or len(value) != 3 or not isinstance(value[1], list | tuple):
+        raise ValueError(f"patterns, substitutions and a flag are expected, not {_shown(value)}")
+    patterns, subs, is_deferred = value
+    pairs = [_texts(pair) for pair in subs]
+    if any(len(pair) != 2 for pair in pairs):
+        raise ValueError("a name and a pattern are expected")
+    return Glob(_texts(patterns), tuple((name, sub) for name, sub in pairs), (), _flag(is_deferred))
+
+
 _slots = _whole(1, MOST_SLOTS)
 
 _BY_TYPE: dict[str, _Read] = {
@@ -464,6 +573,7 @@ _BY_TYPE: dict[str, _Read] = {
     "tuple[PoolRequest, ...]": _requests,
     "ScopeKind": ScopeKind,
     "StepSpec": spec_from_json,
+    "Glob": _glob,
 }
 """What reads a field, by the type that its class writes down."""
 
@@ -489,6 +599,8 @@ _COMMANDS = {
         CloseScope,
         Declare,
         DeclareStatic,
+        DeclareGlob,
+        Amend,
         DefinePool,
         DropPool,
         Hold,
@@ -500,6 +612,9 @@ _COMMANDS = {
         SetWorkers,
         Drain,
         Run,
+        SetPhase,
+        Ending,
+        LookAgain,
         Forget,
         Clean,
         Wait,

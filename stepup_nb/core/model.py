@@ -127,6 +127,10 @@ class FileHash(NamedTuple):
         return (self.inode, self.mtime_ns, self.ctime_ns)
 
 
+FOLDER = FileHash("folder", 0, 0o040000, 0, 0, 0, 0)
+"""What a path that ends in ``/`` is where there is a folder: that it is there counts, nothing else of it."""
+
+
 Content = tuple[str, int, int]
 """Digest, size and mode of a file: what is compared to tell whether it is the same."""
 
@@ -160,7 +164,7 @@ class StepSpec:
     """
 
     action: str
-    """``runsh``, ``runpy`` or ``copy``."""
+    """What kind of command it is: one of `declare.ACTIONS`."""
     command: str
     """What the action does, with ``${inp}``, ``${out}``, ``${vol}`` already replaced."""
     workdir: str = "."
@@ -244,6 +248,41 @@ class ScopeKind(StrEnum):
     """One execution of a cell that nobody identifies."""
     SESSION = "session"
     """Code outside all cells; retires nothing."""
+    STEP = "step"
+    """A step that declares others while it runs, such as a plan: each of its jobs is a round.
+
+    StepUp's rules hold for what it declares: a step waits until its creator runs or has succeeded, an input that
+    nobody declares is no input, and an equal step is declared once.
+    """
+
+
+SOLID = frozenset({ScopeKind.CELL, ScopeKind.STEP})
+"""The scopes whose claims do not give way to a later declaration of another one."""
+
+
+class Glob(NamedTuple):
+    """Patterns that a step asked for, and what they matched: when that changes, the step runs again."""
+
+    patterns: tuple[str, ...]
+    """Relative to the root, or absolute."""
+    subs: tuple[tuple[str, str], ...] = ()
+    """What the named wildcards stand for, sorted by name."""
+    found: tuple[tuple[str, ...], ...] = ()
+    """The paths that matched each pattern by itself, sorted, outputs of steps left out."""
+    is_deferred: bool = False
+    """Nothing was searched for: whatever matches is static as soon as a step needs it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Products:
+    """What a step declared in its last round, when it has succeeded: to be restored with it."""
+
+    steps: tuple[str, ...] = ()
+    """Keys."""
+    statics: tuple[str, ...] = ()
+    globs: tuple[Glob, ...] = ()
+    pools: tuple[tuple[str, int | None, tuple[str, ...]], ...] = ()
+    """Name, size and tokens."""
 
 
 @dataclass(slots=True, eq=False)
@@ -254,12 +293,18 @@ class Scope:
     kind: ScopeKind
     title: str = ""
     """How people recognise it: execution count and first line of the cell."""
+    owner: Step | None = None
+    """The step whose scope it is."""
     steps: dict[str, Step] = field(default_factory=dict)
     """Declared in this round, by key."""
     statics: set[str] = field(default_factory=set)
     """Paths declared static in this round."""
     undecided_statics: set[str] = field(default_factory=set)
     """Paths declared static in the last round, and not (yet) in this one."""
+    globs: dict[Glob, None] = field(default_factory=dict)
+    """Patterns asked for in this round."""
+    pools: dict[str, tuple[int | None, tuple[str, ...]]] = field(default_factory=dict)
+    """Size and tokens of the pools that a step defined in this round."""
     previous: dict[str, Alike] = field(default_factory=dict)
     """Steps of the last round by base, for the k-th to find the k-th."""
     elsewhere: dict[str, Alike] = field(default_factory=dict)
@@ -282,6 +327,7 @@ class Step:
     key: str
     """Unique: the base, and from the second occurrence on its number: ``runsh sleep 1 (2)``."""
     spec: StepSpec
+    """What counts: what was declared, and what its last job amended."""
     seq: int
     """Order of declaration."""
     number: int = 1
@@ -294,6 +340,18 @@ class Step:
     """Declared, and not retired since. A step that is not live never runs."""
     is_retired: bool = False
     """Its scope had a later round without it: its outputs are outdated outputs."""
+    unamended: StepSpec | None = None
+    """What was declared, where a job amended more than that."""
+    creator: str = ""
+    """Id of the scope that declared it last."""
+    products: Products | None = None
+    """What it declared itself, to be restored with it; None while it did not succeed."""
+    round: Scope | None = None
+    """The scope of what it declares; None while nothing of it is live."""
+    fading: tuple[str, ...] = ()
+    """Outputs that an earlier job amended, and its running one did not (yet): still its own."""
+    made: dict[str, Content] = field(default_factory=dict)
+    """Files that its jobs left and no record tells of, by path: what is to be cleaned when nobody needs them."""
     state: StepState = StepState.PENDING
     reason: str = ""
     """Why it is in this state, in words; for waiting steps `Scheduler.reason` says it afresh."""
@@ -321,6 +379,8 @@ class Step:
     """Jobs since it was last asked to run, for `StepSpec.retry`."""
     putbacks: int = 0
     """How often a changed input put it back since it was last asked to run."""
+    defers: int = 0
+    """How often an amended input that was not there put it back since it was last asked to run."""
     not_before: float = 0.0
     """No start before this time: the pause before another attempt."""
     hold: str = ""
@@ -344,6 +404,22 @@ class Step:
     """The steps named by ``after``; None while a name means nothing."""
     followers: dict[str, Step] = field(default_factory=dict)
     """Live steps that come ``after`` this one, by key."""
+
+    @property
+    def declared(self) -> StepSpec:
+        """What was declared: the part of `spec` that no job amended."""
+        return self.spec if self.unamended is None else self.unamended
+
+    @property
+    def is_strict(self) -> bool:
+        """Whether StepUp's rule holds for its inputs: one that nobody declares is none."""
+        return self.scope is not None and self.scope.kind is ScopeKind.STEP
+
+    @property
+    def is_undecided(self) -> bool:
+        """Whether the step that declared it runs again, and has not declared it again (yet)."""
+        scope = self.scope
+        return scope is not None and scope.kind is ScopeKind.STEP and self.key in scope.undecided
 
     @property
     def label(self) -> str:
@@ -414,7 +490,9 @@ class Job:
     reads: tuple[str, ...] = ()
     writes: tuple[str, ...] = ()
     inputs: dict[str, FileHash] = field(default_factory=dict)
-    """What the inputs were when it started."""
+    """What the inputs were when it started, or when it amended them."""
+    lacking: dict[str, None] = field(default_factory=dict)
+    """Inputs that it amended and that were not there: once there is one, it has run in vain."""
     leftovers: tuple[str, ...] = ()
     """Names of processes that its command left behind and that were killed."""
     notes: tuple[str, ...] = ()

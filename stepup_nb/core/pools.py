@@ -68,6 +68,8 @@ class Pools:
         """Worker number to live job."""
         self.is_paused = False
         self.is_draining = False
+        self.is_starting = False
+        """Nothing starts before all that is known has been looked at."""
         self._lines: dict[Request, _Line] = {}
         self._places = 0
         self._reserved: dict[str, Step] = {}
@@ -145,7 +147,7 @@ class Pools:
     def would_go_on(self) -> bool:
         """Tell whether it is a pause alone that keeps some waiting step from its start."""
         return not self.is_draining and any(
-            (self.is_paused or any(self.pools[name].is_paused for name, _ in request))
+            (self.is_paused or self.is_starting or any(self.pools[name].is_paused for name, _ in request))
             and not self.closed(request)
             for request in self._lines
         )
@@ -158,7 +160,13 @@ class Pools:
 
     def next_start(self) -> Step | None:
         """Return the step that is to start now, or None if none can."""
-        if self.is_paused or self.is_draining or len(self.busy) >= self.workers or not self._lines:
+        if (
+            self.is_paused
+            or self.is_draining
+            or self.is_starting
+            or len(self.busy) >= self.workers
+            or not self._lines
+        ):
             return None
         claims: dict[str, int] = {}
         for step in self._reservations():

@@ -12,24 +12,30 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from stepup_nb.core.declaring import Declaring
-from stepup_nb.core.engine import Looking, coarse
+from stepup_nb.core.engine import RUN, STARTUP, WATCH, Looking, coarse, searches
 from stepup_nb.core.errors import UsageError
 from stepup_nb.core.messages import (
+    Amend,
     Cancel,
     Clean,
     CloseScope,
     Decision,
     Declare,
+    DeclareGlob,
     DeclareStatic,
     DefinePool,
     Drain,
     DropPool,
+    Ending,
     FilesLooked,
     FilesRemoved,
     Forget,
     Hold,
     JobEnded,
     JobNotStarted,
+    LogLine,
+    LookAgain,
+    Looked,
     Message,
     OpenScope,
     Pause,
@@ -38,6 +44,7 @@ from stepup_nb.core.messages import (
     Rerun,
     Resume,
     Run,
+    SetPhase,
     SetWorkers,
     StopWaiting,
     Tick,
@@ -56,12 +63,13 @@ from stepup_nb.core.model import (
     Content,
     File,
     FileState,
+    Glob,
     Outcome,
     Pool,
     Step,
     Stop,
 )
-from stepup_nb.core.words import counted, did_you_mean
+from stepup_nb.core.words import did_you_mean
 
 
 @dataclass(slots=True)
@@ -91,15 +99,27 @@ class Restored:
     next_job: int = 1
 
 
+def _all_made(step: Step) -> dict[str, Content]:
+    """Return what a step has made, as far as it is known, with its content."""
+    if step.record is None:
+        return step.made
+    return {**step.made, **dict(step.record.outputs), **dict(step.record.volatiles)}
+
+
 class Scheduler(Declaring):
     """The door of the core: every message passes through `handle`."""
 
-    def __init__(self, workers: int, restored: Restored | None = None) -> None:
+    def __init__(
+        self,
+        workers: int,
+        restored: Restored | None = None,
+    ) -> None:
         super().__init__(workers)
+        self.ending: list[str] = []
+        """How a plan's session was asked to end, each time: ``join`` or ``shutdown``."""
+        self._next_phase = ""
         self._waits: dict[int, _Waiting] = {}
-        self._cleaning: dict[int, bool] = {}
-        self._pool_scopes: dict[str, str] = {}
-        """Scope in this session that gave a pool its size."""
+        self._cleaning: dict[int, Clean] = {}
         self._causes: dict[str, str] = {}
         """Root causes found since the last message."""
         self._handlers: dict[type[Any], Callable[[Any], None]] = {
@@ -107,6 +127,8 @@ class Scheduler(Declaring):
             CloseScope: self._close_scope,
             Declare: self._declare,
             DeclareStatic: self._declare_static,
+            DeclareGlob: self._declare_glob,
+            Amend: self._amend,
             DefinePool: self._define_pool,
             DropPool: self._drop_pool,
             Hold: self._begin_hold,
@@ -118,6 +140,9 @@ class Scheduler(Declaring):
             SetWorkers: self._set_workers,
             Drain: self._drain,
             Run: self._run,
+            SetPhase: self._set_phase,
+            Ending: self._ask_to_end,
+            LookAgain: self._look_again,
             Forget: self._forget,
             Clean: self._clean,
             Wait: self._wait,
@@ -163,11 +188,18 @@ class Scheduler(Declaring):
             refusal = error
         self._reunite()
         self._settle()
+        if self._next_phase and not self._looking:
+            self._enter_phase()
+            self._settle()
         if self._waits:
             self._end_waits()
         if refusal is not None:
             raise refusal
         return self._out
+
+    def use_env(self, hash_env: Callable[[str, str], str | None]) -> None:
+        """Say what the values of variables are: given an environment and a name, a keyed hash, or None."""
+        self._hash_env = hash_env
 
     def next_time(self) -> float | None:
         """Return when the scheduler wants a `Tick` at the latest, or None."""
@@ -178,35 +210,6 @@ class Scheduler(Declaring):
         return not (self.jobs or self._looking or self._delayed)
 
     # --- pools, workers, pauses ----------------------------------------------------------------
-
-    def _define_pool(self, m: DefinePool) -> None:
-        pool = self.pools.named(m.name)
-        before = self._pool_scopes.get(m.name)
-        notes = []
-        if pool.is_defined and pool.size != m.size and before is not None and before != m.scope:
-            notes.append(
-                f"pool '{m.name}' had {_size(pool.size)} by {pool.scope or 'code outside all cells'};"
-                f" the one executed last counts: {_size(m.size)}"
-            )
-        self._pool_scopes[m.name] = m.scope
-        pool.scope = self._scope(m.scope).title
-        tokens = m.tokens or (pool.tokens if m.size is not None and m.size <= len(pool.tokens) else ())
-        self._change_pool(pool, m.size, is_defined=True, tokens=tokens)
-        self._out.reply = {"pool": m.name, "notes": notes}
-
-    def _change_pool(
-        self, pool: Pool, size: int | None, *, is_defined: bool, tokens: tuple[str, ...]
-    ) -> None:
-        was_closed = pool.size == 0
-        pool.size, pool.is_defined, pool.tokens = size, is_defined, tokens
-        self._out.pools[pool.name] = pool
-        self._review.extend(self._pool_waiters.pop(pool.name, {}).values())
-        for step in self.pools.refused(pool.name):
-            self._move(step, PENDING, self._pool_obstacle(step))
-        if was_closed is not (size == 0):
-            for step in self.pools.waiting(pool.name):
-                self._touch(step)
-        self._may_be_stuck = True
 
     def _drop_pool(self, m: DropPool) -> None:
         pool = self._existing(m.name)
@@ -257,7 +260,68 @@ class Scheduler(Declaring):
     def _run(self, m: Run) -> None:
         self.pools.is_draining = False
         self._out.settings = True
+        if self.phase == WATCH:
+            self._out.lines.append(LogLine("PHASE", RUN))
+            self._change_phase(RUN)
+            for step in self.graph.steps.values():
+                if step.is_live and step.state in (FAILED, CANCELLED):
+                    self._forget_attempts(step)
+                    self._pend(step, "to be run again")
         self._look_at_all(self.graph.steps.values())
+
+    # --- phases of a plan's session ------------------------------------------------------------
+
+    def _set_phase(self, m: SetPhase) -> None:
+        if m.phase not in (STARTUP, RUN, WATCH):
+            raise UsageError("SNB-204", f"There is no phase '{m.phase}'.", "", "use a client of this release")
+        if m.phase == STARTUP:
+            self._change_phase(STARTUP)
+        else:
+            # What is being looked at still belongs to the phase before.
+            self._next_phase = m.phase
+
+    def _enter_phase(self) -> None:
+        phase, self._next_phase = self._next_phase, ""
+        self._out.lines.append(LogLine("PHASE", phase))
+        self._change_phase(phase)
+        if phase == WATCH:
+            # What was changed while steps ran is told now (StepUp 3.0).
+            self._look_at_all(self.graph.steps.values())
+
+    def _change_phase(self, phase: str) -> None:
+        self.phase = phase
+        self.pools.is_starting = phase == STARTUP
+        self._out.settings = True
+        for step in self.graph.steps.values():
+            if step.is_live and step.state in (PENDING, QUEUED):
+                self._review.append(step)
+
+    def _ask_to_end(self, m: Ending) -> None:
+        if m.how not in ("join", "shutdown"):
+            raise UsageError("SNB-204", f"There is no '{m.how}'.", "", "use a client of this release")
+        self.ending.append(m.how)
+        self._out.settings = True
+        if m.how == "shutdown":
+            self._drain(Drain())
+        self._out.reply = {"times": self.ending.count(m.how)}
+
+    def _look_again(self, m: LookAgain) -> None:
+        """Look at what somebody knows to have changed; of patterns at all, since a new file is in none."""
+        if m.paths is None:
+            token = self._look_at_all(self.graph.steps.values())
+        else:
+            paths = [path for path in m.paths if path in self.graph.files]
+            token = self._look(paths, Looking("look"), self._all_globs())
+        if token is None:
+            if m.token:
+                self._out.looked.append(Looked(m.token))
+        else:
+            self._looking[token].token = m.token
+
+    def _looked(self, report: FilesLooked, looking: Looking) -> None:
+        super()._looked(report, looking)
+        if looking.token:
+            self._out.looked.append(Looked(looking.token))
 
     def _begin_hold(self, m: Hold) -> None:
         self.holds.add(m.hold)
@@ -352,43 +416,89 @@ class Scheduler(Declaring):
                 kept.update(step.spec.inp, step.spec.out, step.spec.vol)
         found = {}
         for step in self.graph.steps.values():
-            if step.record is not None and step.job is None:
-                for path, content in (*step.record.outputs, *step.record.volatiles):
-                    file = self.graph.files.get(path)
-                    if path not in kept and not (file is not None and file.static):
-                        found[path] = content
+            for path, content in _all_made(step).items() if step.job is None else ():
+                file = self.graph.files.get(path)
+                if path not in kept and not (file is not None and self.graph.is_static(file)):
+                    found[path] = content
         return sorted(found.items())
 
+    def made_from(self, paths: Iterable[str]) -> list[tuple[str, Content]]:
+        """Return the recorded outputs at these paths or below, and all that was made from them (StepUp's ``clean``)."""
+        makers: dict[str, list[Step]] = {}
+        for step in self.graph.steps.values():
+            for path in step.spec.inp:
+                makers.setdefault(path, []).append(step)
+        found: dict[str, Content] = {}
+        wanted = [path.rstrip("/") for path in paths]
+        whole = "." in wanted
+        todo = [path for path in wanted if path in makers]
+        for step in self.graph.steps.values():
+            for path, content in _all_made(step).items():
+                if whole or any(path.rstrip("/") == one or path.startswith(one + "/") for one in wanted):
+                    found[path] = content
+                    todo.append(path)
+        while todo:
+            for step in makers.get(todo.pop(), ()):
+                for path, content in _all_made(step).items():
+                    if path not in found:
+                        found[path] = content
+                        todo.append(path)
+        return sorted(found.items())
+
+    def _unneeded(self) -> list[Step]:
+        """Return the optional steps that nobody needs (any more), and that have made something."""
+        return [
+            s
+            for s in self.graph.steps.values()
+            if s.is_live and s.spec.optional and not s.is_needed and _all_made(s)
+        ]
+
     def _clean(self, m: Clean) -> None:
-        self._cleaning[m.token] = m.dry_run
-        self._out.instructions.append(RemoveFiles(m.token, tuple(self.outdated_outputs()), m.dry_run))
+        self._cleaning[m.token] = m
+        files = dict(self.outdated_outputs() if m.paths is None else self.made_from(m.paths))
+        if m.options:
+            for step in self._unneeded():
+                files.update(_all_made(step))
+        self._out.instructions.append(
+            RemoveFiles(m.token, tuple(sorted(files.items(), reverse=m.options)), m.dry_run)
+        )
 
     def _files_removed(self, report: FilesRemoved) -> None:
         self._out.removed.append(report)
-        if self._cleaning.pop(report.token, True):
+        asked = self._cleaning.pop(report.token, None)
+        if asked is None or asked.dry_run:
             return
         removed = set(report.removed)
         for path in report.removed:
             if (file := self.graph.files.get(path)) is not None:
                 self._see(file, None)
+            self._out.lines.append(LogLine("CLEAN", path))
         for step in list(self.graph.steps.values()):
-            if step.is_retired and step.record is not None and step.job is None:
-                made = {path for path, _ in (*step.record.outputs, *step.record.volatiles)}
-                if made and made <= removed:
-                    self._drop(step)
+            made = _all_made(step).keys()
+            for path in removed.intersection(step.made):
+                del step.made[path]
+                self._touch(step)
+            # A plan's session forgets what is gone, and with it what was changed since: that is the user's now.
+            if step.is_retired and step.job is None and (asked.options or (made and made <= removed)):
+                self._drop(step)
 
     # --- looking around and waiting ------------------------------------------------------------
 
-    def _look_at_all(self, steps: Iterable[Step]) -> None:
-        """Look at every file that the live ones of these steps read, or have made."""
+    def _all_globs(self) -> tuple[Glob, ...]:
+        return searches(
+            dict.fromkeys(glob for scope in self.graph.scopes.values() if scope.owner for glob in scope.globs)
+        )
+
+    def _look_at_all(self, steps: Iterable[Step]) -> int | None:
+        """Look at every file that the live ones of these steps read, or have made; return the look, if any."""
         paths: dict[str, None] = {}
         for step in steps:
             if step.is_live:
                 paths.update(dict.fromkeys(step.spec.inp))
                 if step.state is SUCCEEDED:
                     paths.update(dict.fromkeys(step.spec.out))
-        if paths:
-            self._look(paths, Looking("look"))
+        globs = self._all_globs()
+        return self._look(paths, Looking("look"), globs) if paths or globs else None
 
     def _with_suppliers(self, steps: Iterable[Step]) -> list[Step]:
         """Return the steps and all that they wait for, through whatever others."""
@@ -404,7 +514,8 @@ class Scheduler(Declaring):
     def _suppliers(self, step: Step) -> list[Step]:
         files = (self.graph.files.get(path) for path in step.spec.inp)
         makers = (file.producer for file in files if file is not None)
-        suppliers = (*makers, *step.needs_after.values())
+        creator = None if step.scope is None else step.scope.owner
+        suppliers = (*makers, *step.needs_after.values(), creator)
         return [maker for maker in suppliers if maker is not None and maker.is_live]
 
     def _wait(self, m: Wait) -> None:
@@ -479,6 +590,10 @@ class Scheduler(Declaring):
         steps = (self.graph.steps.get(job.step) for job in self.jobs.values() if job.step not in undecided)
         return wait.steps is None and any(step is not None and step.state is RUNNING for step in steps)
 
+    def number_of_idle_options(self) -> int:
+        """Return how many steps are optional and not needed."""
+        return sum(self.is_idle_option(step) for step in self._options.values())
+
     def is_idle_option(self, step: Step) -> bool:
         """Tell whether a step is optional and nobody needs it: no wait is for it."""
         return step.spec.optional and step.state is PENDING and not step.is_needed
@@ -542,7 +657,10 @@ class Scheduler(Declaring):
             self.pools.pools[pool.name] = pool
         for step in restored.steps:
             self._seq = max(self._seq, step.seq)
+            if step.record is not None:
+                step.env_hashes = step.record.manifest.env
             self.graph.add(step)
+            step.creator = restored.scopes.get(step.key, "")
             cell = restored.scopes.get(step.key)
             if cell is not None and not step.is_retired:
                 self._dormant.setdefault(cell, {})[step.key] = step
@@ -562,7 +680,3 @@ class Scheduler(Declaring):
         if restored.workers is not None:
             self.pools.workers = restored.workers
         self._next_job = restored.next_job
-
-
-def _size(size: int | None) -> str:
-    return "no limit" if size is None else counted(size, "slot")

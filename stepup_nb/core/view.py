@@ -20,6 +20,7 @@ def step_row(scheduler: Scheduler, step: Step) -> Row:
     spec = step.spec
     job = step.job or step.last
     record = step.record
+    scope = step.scope
     return {
         "name": step.key,
         "label": step.label,
@@ -51,6 +52,7 @@ def step_row(scheduler: Scheduler, step: Step) -> Row:
         "notes": notes(job) if job is not None else [],
         "seq": step.seq,
         "optional": spec.optional,
+        "creator": None if scope is None or scope.owner is None else scope.owner.key,
     }
 
 
@@ -134,6 +136,95 @@ def links(scheduler: Scheduler) -> Row:
     }
 
 
+def nodes(scheduler: Scheduler) -> list[Row]:
+    """Return all that is declared, and all that is needed, as `core.graphs` draws it; in order of creation."""
+    graph = scheduler.graph
+    steps = sorted((s for s in graph.steps.values() if s.is_live), key=lambda s: s.seq)
+    found: dict[str, Row] = {}
+
+    def node(key: str, label: str, state: str = "", creator: str | None = None) -> Row:
+        row = found.get(key)
+        if row is None:
+            row = found[key] = {
+                "key": key,
+                "label": label,
+                "orphan": key != "root:",
+                "state": "",
+                "properties": [],
+                "creator": None,
+                "creates": [],
+                "consumes": [],
+                "supplies": [],
+            }
+        row["state"] = row["state"] or state
+        if creator is not None:
+            row["orphan"], row["creator"] = False, creator
+            found[creator]["creates"].append(key)
+        return row
+
+    def file(path: str, creator: str | None = None) -> Row:
+        known = graph.files.get(path)
+        row = node(f"file:{path}", path, "" if known is None else str(known.state), creator)
+        if known is not None and known.content is not None and not row["properties"] and path[-1:] != "/":
+            row["properties"].append(["digest", known.content[0].partition(":")[2]])
+        return row
+
+    def link(supplier: Row, consumer: Row) -> None:
+        supplier["supplies"].append(consumer["key"])
+        consumer["consumes"].append(supplier["key"])
+
+    node("root:", "root")
+    for step in steps:
+        scope = step.scope
+        owner = None if scope is None else scope.owner
+        node(
+            f"step:{step.key}", step.label, str(step.state), "root:" if owner is None else f"step:{owner.key}"
+        )
+    for step in steps:
+        spec, row = step.spec, found[f"step:{step.key}"]
+        if step.round is not None:
+            for path in sorted(step.round.statics):
+                file(path, row["key"])
+        for path in (*spec.out, *spec.vol):
+            link(row, file(path, row["key"]))
+        row["properties"] += _properties(step)
+        if step.round is not None:
+            for glob in step.round.globs:
+                if glob.is_deferred:
+                    for pattern in glob.patterns:
+                        node(f"dg:{pattern}", pattern, creator=row["key"])
+    for scope in graph.scopes.values():
+        if scope.owner is None:
+            for path in sorted(scope.statics):
+                if f"file:{path}" not in found:
+                    file(path, "root:")
+    for step in steps:
+        for path in step.spec.inp:
+            link(file(path), found[f"step:{step.key}"])
+        for target in step.needs_after.values():
+            if target is not None:
+                link(found[f"step:{target.key}"], found[f"step:{step.key}"])
+    return list(found.values())
+
+
+def _properties(step: Step) -> list[list[str]]:
+    spec, scope = step.spec, step.round
+    rows = []
+    if spec.optional:
+        rows.append(["mandatory", "REQUIRED" if step.is_needed else "NO"])
+    if spec.block:
+        rows.append(["block", "True"])
+    rows += [["pool", name if slots == 1 else f"{name}:{slots}"] for name, slots in spec.pool]
+    rows += [["env_var", name] for name in spec.env]
+    if scope is not None:
+        rows += [["ngm", f"{list(g.patterns)} {dict(g.subs)}"] for g in scope.globs if not g.is_deferred]
+        rows += [["defines pool", f"{name}={size}"] for name, (size, _) in scope.pools.items()]
+    if step.record is not None:
+        rows.append(["inp_digest", step.record.inp_digest.partition(":")[2]])
+        rows.append(["out_digest", step.record.out_digest.partition(":")[2]])
+    return rows
+
+
 def _after(step: Step) -> list[str]:
     return [target.key for target in step.needs_after.values() if target is not None]
 
@@ -149,6 +240,8 @@ def status(scheduler: Scheduler) -> Row:
         "workers": scheduler.pools.workers,
         "paused": scheduler.pools.is_paused,
         "draining": scheduler.pools.is_draining,
+        "phase": scheduler.phase,
+        "ending": scheduler.ending,
         "pools": [pool_row(scheduler, pool) for pool in scheduler.pools.defined()],
         "counts": counts(scheduler),
         "steps": [step_row(scheduler, step) for step in _in_order(scheduler.graph.steps.values())],

@@ -16,8 +16,10 @@ from functools import partial
 
 from blake3 import blake3
 
+from stepup_nb.core import nglob
 from stepup_nb.core.messages import FilesLooked, LookAt, Report
-from stepup_nb.core.model import FileHash, FileProblem, Look
+from stepup_nb.core.model import FOLDER, FileHash, FileProblem, Look
+from stepup_nb.director.folders import lister
 from stepup_nb.director.reactor import Reactor
 
 TICK_NS = 10_000_000
@@ -143,7 +145,11 @@ class Hasher:
             path: look(path if path.startswith("/") else root + path, known, tick_ns)
             for path, known in order.files
         }
-        return FilesLooked(order.token, looks)
+        found = {}
+        for glob in order.globs:
+            # Each folder is read once a glob, not once for all: between two of them time goes by.
+            found[glob] = nglob.search(glob.patterns, dict(glob.subs), lister(self._root))
+        return FilesLooked(order.token, looks, found)
 
 
 def look(path: str, known: FileHash | None = None, tick_ns: int = TICK_NS) -> Look:
@@ -152,6 +158,8 @@ def look(path: str, known: FileHash | None = None, tick_ns: int = TICK_NS) -> Lo
     The content is not read again if inode, size, mode and times are all as they are known, and the known
     reading began so much later than both times that no write can have come after it unseen.
     """
+    if path.endswith("/"):
+        return _look_at_folder(path)
     try:
         found = os.stat(path)
         if (
@@ -167,6 +175,19 @@ def look(path: str, known: FileHash | None = None, tick_ns: int = TICK_NS) -> Lo
         # Only what is a regular file is opened: to open a device may do something.
         return _problem(found.st_mode) or _read(path)
     except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        return FileProblem(f"cannot be read ({(error.strerror or str(error)).lower()})")
+    except ValueError:
+        return FileProblem("is no possible file name")
+
+
+def _look_at_folder(path: str) -> Look:
+    try:
+        return FOLDER if stat.S_ISDIR(os.stat(path).st_mode) else FileProblem("is no directory")
+    except NotADirectoryError:
+        return FileProblem("is no directory")
+    except FileNotFoundError:
         return None
     except OSError as error:
         return FileProblem(f"cannot be read ({(error.strerror or str(error)).lower()})")

@@ -21,7 +21,7 @@ from stepup_nb.core.words import counted
 from stepup_nb.director import owner, processes
 from stepup_nb.director.hashing import Hasher, hash_env
 from stepup_nb.director.local import LocalExecutor
-from stepup_nb.director.loop import Director, Place, steady_clock
+from stepup_nb.director.loop import Director, Door, Place, steady_clock
 from stepup_nb.director.output import LogFolder, log_cap
 from stepup_nb.director.reactor import Reactor
 from stepup_nb.director.remove import remove_files
@@ -119,7 +119,9 @@ def _serve(arguments: Arguments, lock: owner.Lock, say: Callable[[dict[str, Any]
             hash_env=partial(hash_env, key()),
             clock=clock,
             notes=notes,
+            door=Door(os.path.join(arguments.folder, "socket"), arguments.token, sys.executable),
         )
+        director.scheduler.use_env(director.env_hash)
         hasher = Hasher(reactor, director.report, arguments.root)
         logs = LogFolder(os.path.join(arguments.state, "logs"), log_cap(os.environ))
         if not store.is_in_memory:

@@ -16,18 +16,22 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any, Protocol
 
-from stepup_nb.core import view
+from stepup_nb.core import nglob, view
 from stepup_nb.core.declare import argv
+from stepup_nb.core.engine import WATCH, over
 from stepup_nb.core.errors import InternalError, StepUpError, UsageError
 from stepup_nb.core.messages import (
+    Amend,
     Clean,
     Command,
     Decision,
     Declare,
+    DeclareGlob,
     FilesRemoved,
     Hold,
     JobNotStarted,
     LogLine,
+    LookAgain,
     LookAt,
     Release,
     RemoveFiles,
@@ -41,12 +45,15 @@ from stepup_nb.core.messages import (
 )
 from stepup_nb.core.model import CANCELLED, FAILED, SUCCEEDED, Job, Step
 from stepup_nb.core.scheduler import Scheduler
+from stepup_nb.director import scripts
 from stepup_nb.director.environments import Environments
 from stepup_nb.director.executor import CannotStart, Executor, Stream
+from stepup_nb.director.folders import lister
 from stepup_nb.director.output import decode
 from stepup_nb.director.reactor import Reactor, Timer
-from stepup_nb.director.server import Client, Request, Server
+from stepup_nb.director.server import Client, Request, Server, job_token
 from stepup_nb.director.store import Store, StoreFull
+from stepup_nb.director.watch import Watcher
 
 TELL_EVERY = 0.05
 """Seconds between two events to a subscriber."""
@@ -64,6 +71,8 @@ LINES = 200
 """Log lines in one answer or event."""
 LINE_WORDS = 2000
 """Characters of a command or a reason in a log line."""
+MOST_FOLDERS = 5000
+"""Folders below one ``**`` that are watched; the next full look finds what happens in the others."""
 IDLE_AFTER = 0.5
 """Seconds without work after which the database is put in order."""
 RETRY_STORE = 1.0
@@ -79,6 +88,23 @@ class Looker(Protocol):
 
     def remove(self, instruction: RemoveFiles) -> None:
         """Remove files; the report comes through the loop."""
+
+
+OF_JOBS = frozenset({"Declare", "DeclareStatic", "DeclareGlob", "DefinePool", "Amend", "Hold", "Release"})
+"""What a running step may ask for: it declares for itself, and amends itself."""
+
+LATER = (Wait, Clean, Amend, DeclareGlob, LookAgain)
+"""What is answered when something has come to its end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """Where and how the steps of a director come back to it."""
+
+    socket: str = ""
+    token: str = ""
+    python: str = "python3"
+    """The interpreter of what is Python."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,8 +183,10 @@ class Director:
         hash_env: Callable[[str, str], str],
         clock: Callable[[], float],
         notes: Iterable[str] = (),
+        door: Door | None = None,
     ) -> None:
         self.place = place
+        self._door = door or Door()
         self.scheduler = scheduler
         self.is_ending = False
         self._reactor = reactor
@@ -171,6 +199,8 @@ class Director:
         self._inbox: list[tuple[Client, Request] | Report | Command] = []
         self._environments = Environments()
         self._asked: dict[int, _Asked] = {}
+        self._resting: list[tuple[Client, Request]] = []
+        """Who waits until a plan's session has nothing to do."""
         self._tokens = 0
         self._news = _News()
         self._lines: deque[dict[str, Any]] = deque(maxlen=LINES_KEPT)
@@ -179,6 +209,8 @@ class Director:
         self._tick_timer: Timer | None = None
         self._tick_at: float | None = None
         self._idle_timer: Timer | None = None
+        self._watcher: Watcher | None = None
+        self._follow_timer: Timer | None = None
         self._unsaved: tuple[Decision, _Answers] | None = None
         self._notes = dict.fromkeys(notes)
         self._trouble = ""
@@ -195,9 +227,12 @@ class Director:
             "log": self._log,
             "lines": self._lines_since,
             "subscribe": self._subscribe,
+            "info": self._info,
+            "nodes": lambda client, request: {"nodes": view.nodes(self.scheduler)},
             "tell": self._tell_all,
             "shutdown": self._shutdown,
             "trust": self._trust,
+            "watch": self._watch,
         }
 
     def connect(self, executor: Executor, looker: Looker, server: Server) -> None:
@@ -240,6 +275,8 @@ class Director:
 
     def end(self) -> None:
         """Make the current turn the last one."""
+        if self._watcher is not None:
+            self._watcher.close()
         self.is_ending = True
 
     def run(self) -> None:
@@ -354,6 +391,18 @@ class Director:
     def _take_request(
         self, client: Client, request: Request, now: float, decision: Decision, answers: _Answers
     ) -> None:
+        if client.job is not None and request.get("op") not in (*OF_JOBS, "info", "nodes"):
+            refusal: StepUpError = UsageError(
+                "SNB-212",
+                "A step may not ask for that.",
+                "it declares steps of its own and amends itself; it steers nothing else",
+                "do it in the notebook, or with stepup-nb in a terminal",
+            )
+            answers.add(lambda: client.refuse(request, refusal))
+            return
+        if request.get("op") == "rest":
+            self._resting.append((client, request))
+            return
         query = self._query(request)
         if query is not None:
             answers.add(lambda: self._answer_query(query, client, request), is_query=True)
@@ -364,13 +413,13 @@ class Director:
             refusal = _not_understood(error)
             answers.add(lambda: client.refuse(request, refusal))
             return
-        is_later = isinstance(command, Wait | Clean)
+        is_later = isinstance(command, LATER)
         try:
-            if isinstance(command, Wait | Clean):
+            if isinstance(command, LATER):
                 self._ask_later(client, request, command)
             self.scheduler.handle(command, now, decision)
         except Exception as error:
-            if isinstance(command, Wait | Clean):
+            if isinstance(command, LATER):
                 self._asked.pop(command.token, None)
                 client.waits.discard(command.token)
             unwanted = error if isinstance(error, StepUpError) else _internal(error)
@@ -404,19 +453,45 @@ class Director:
         if "token" in form or "deadline" in form:
             raise ValueError("'token' and 'deadline' are given by the director")
         op = form.get("op")
-        if op in ("Wait", "Clean"):
+        if client.job is not None:
+            self._take_for_job(client, client.job, form)
+        if op in _LATER_NAMES:
             self._tokens += 1
             form["token"] = self._tokens
             if op == "Wait":
                 form["deadline"] = self._deadline(timeout)
         command = command_from_json(form)
+        if isinstance(command, Declare) and client.job is not None:
+            return self._hashed(command)
         if isinstance(command, Declare):
             return self._with_environment(client, command, variables)
+        if isinstance(command, Amend):
+            step = self._step_of_job(command.job)
+            return replace(command, env_hashes=self._hashes(command.env, step.environment))
         if isinstance(command, Hold):
             client.holds.add(command.hold)
         elif isinstance(command, Release):
             client.holds.discard(command.hold)
         return command
+
+    def _take_for_job(self, client: Client, job: int, form: dict[str, Any]) -> None:
+        """Fill in what a job does not choose: for whom it declares, and in which environment."""
+        step = self._step_of_job(job)
+        if form.get("op") == "Amend":
+            form["job"] = job
+            return
+        if form.get("op") not in ("Hold", "Release"):
+            form["scope"] = self.scheduler.scope_of_job(job)
+        if form.get("op") == "Declare":
+            # As in StepUp: what a plan changes in its own environment is no matter of its steps.
+            form["environment"] = step.environment
+
+    def _step_of_job(self, number: int) -> Step:
+        job = self.scheduler.jobs.get(number)
+        step = None if job is None else self.scheduler.graph.steps.get(job.step)
+        if step is None:
+            raise over()
+        return step
 
     def _deadline(self, timeout: object) -> float | None:
         if timeout is None:
@@ -437,15 +512,24 @@ class Director:
                 [other.environment for other in self._server.clients]
                 + [step.environment for step in self.scheduler.graph.steps.values()]
             )
+        return self._hashed(command)
+
+    def _hashed(self, command: Declare) -> Declare:
         if not command.spec.env:
             return command
-        hashes = []
-        for variable in command.spec.env:
-            value = known.value(name, variable)
-            hashes.append((variable, None if value is None else self._hash_env(variable, value)))
-        return replace(command, env_hashes=tuple(hashes))
+        return replace(command, env_hashes=self._hashes(command.spec.env, command.environment))
 
-    def _ask_later(self, client: Client, request: Request, command: Wait | Clean) -> None:
+    def _hashes(self, variables: Iterable[str], environment: str) -> tuple[tuple[str, str | None], ...]:
+        return tuple((variable, self.env_hash(environment, variable)) for variable in variables)
+
+    def env_hash(self, environment: str, variable: str) -> str | None:
+        """Return the keyed hash of a variable's value in an environment; None where it is not set."""
+        value = self._environments.value(environment, variable)
+        return None if value is None else self._hash_env(variable, value)
+
+    def _ask_later(
+        self, client: Client, request: Request, command: Wait | Clean | Amend | DeclareGlob | LookAgain
+    ) -> None:
         asked = _Asked(client, request)
         if isinstance(command, Wait):
             asked.scope = command.scope
@@ -586,7 +670,12 @@ class Director:
         since = _whole(request, "since")
         missed = max(0, self._lines[0]["number"] - since - 1) if self._lines else 0
         start = max(0, since + 1 - self._lines[0]["number"]) if self._lines else 0
-        return {"lines": list(islice(self._lines, start, start + LINES)), "missed": missed}
+        return {
+            "lines": list(islice(self._lines, start, start + LINES)),
+            "missed": missed,
+            "phase": self.scheduler.phase,
+            "ending": self.scheduler.ending,
+        }
 
     def _subscribe(self, client: Client, request: Request) -> dict[str, Any]:
         client.is_subscribed = True
@@ -602,12 +691,74 @@ class Director:
         self.end()
         return {}
 
+    def _watch(self, client: Client, request: Request) -> dict[str, Any]:
+        """Watch for changes of files from now on, or no longer; in a plan's session, while it has nothing to do."""
+        is_on = request.get("on") is True
+        if is_on and self._watcher is None:
+            self._watcher = Watcher(self._reactor, self._on_change, self.place.root)
+            self._follow()
+        elif not is_on and self._watcher is not None:
+            self._watcher.close()
+            self._watcher = None
+        return {"by": "" if self._watcher is None else self._watcher.kind}
+
+    def _follow(self) -> None:
+        """Watch the folders of all that is known, as far as it matters now."""
+        if self._watcher is not None:
+            is_of_use = self.scheduler.phase in ("", WATCH)
+            self._watcher.follow(self._folders() if is_of_use else ())
+
+    def _follow_anew(self) -> None:
+        self._follow_timer = None
+        self._follow()
+
+    def _folders(self) -> set[str]:
+        root = self.place.root
+        folders = {posixpath.dirname(path.rstrip("/")) for path in self.scheduler.graph.files}
+        for scope in self.scheduler.graph.scopes.values():
+            for glob in scope.globs:
+                for pattern in glob.patterns:
+                    folders |= self._folders_of(pattern)
+        return {posixpath.normpath(posixpath.join(root, folder)) for folder in folders}
+
+    def _folders_of(self, pattern: str) -> set[str]:
+        """Return the folders in which a match of a pattern may come up."""
+        parts: list[str] = []
+        for part in pattern.rstrip("/").split("/")[:-1]:
+            if nglob.has_wildcard(part):
+                break
+            parts.append(part)
+        base = "/".join(parts)
+        if not nglob.has_wildcard("/".join(pattern.split("/")[:-1])):
+            return {base}
+        deeper = nglob.search([f"{base}/**/" if base else "**/"], {}, lister(self.place.root))[0]
+        return {base, *(path.rstrip("/") for path in deeper[:MOST_FOLDERS])}
+
+    def _on_change(self, paths: frozenset[str]) -> None:
+        """Something changed: a look tells what, whether or not it was that."""
+        if self.scheduler.phase in ("", WATCH):
+            self._inbox.append(LookAgain(0))
+
+    def _info(self, client: Client, request: Request) -> dict[str, Any]:
+        """Return what was declared of the step whose job asks."""
+        step = self._step_of_job(-1 if client.job is None else client.job)
+        spec = step.declared
+        return {
+            "key": step.key,
+            "action": f"{spec.action} {spec.command}",
+            "workdir": spec.workdir,
+            "inp": spec.inp,
+            "out": spec.out,
+            "vol": spec.vol,
+            "env": spec.env,
+        }
+
     def _trust(self, client: Client, request: Request) -> dict[str, Any]:
         believed = self._store.trust()
-        for key, record in believed.items():
+        for key, kept in believed.items():
             step = self.scheduler.graph.steps.get(key)
             if step is not None and step.record is None:
-                step.record = record
+                kept.give(step)
         return {"steps": list(believed)}
 
     # --- acting --------------------------------------------------------------------------------
@@ -625,11 +776,19 @@ class Director:
 
     def _start(self, start: StartJob) -> None:
         spec, root = start.spec, self.place.root
+        step = self.scheduler.graph.steps.get(start.job.step)
         try:
-            for folder in {posixpath.dirname(path) for path in (*spec.out, *spec.vol)}:
+            folders = {posixpath.dirname(path.rstrip("/")) for path in (*spec.out, *spec.vol)}
+            if step is not None and step.is_strict:
+                # Folders are not tracked (StepUp 4.0): that of a plan's step is made as those of its outputs are.
+                folders.add(spec.workdir)
+            for folder in folders:
                 if folder:
                     os.makedirs(posixpath.join(root, folder), exist_ok=True)
-            words = argv(spec)
+            words = argv(spec, self._door.python, _RUNNER)
+            if (trouble := scripts.trouble(spec, root)) is not None:
+                self.report(JobNotStarted(start.job.id, trouble, is_transient=False))
+                return
         except OSError as error:
             trouble = f"cannot make the folder of an output: {error.strerror} ('{error.filename}')"
             self.report(JobNotStarted(start.job.id, trouble, is_transient=False))
@@ -649,6 +808,11 @@ class Director:
         environment.update(start.variables)
         environment["PYTHONUNBUFFERED"] = "1"
         environment["STEPUP_ROOT"] = root
+        environment["STEPUP_DIRECTOR_SOCKET"] = self._door.socket
+        environment["STEPUP_NB_TOKEN"] = job_token(self._door.token, start.job.id)
+        environment["STEPUP_STEP_I"] = str(start.job.id)
+        path = environment.get("PYTHONPATH")
+        environment["PYTHONPATH"] = f"{_SHIM}{os.pathsep}{path}" if path else _SHIM
         environment["HERE"] = spec.workdir
         environment["ROOT"] = (
             "." if spec.workdir == "." else posixpath.relpath(root, posixpath.join(root, spec.workdir))
@@ -663,6 +827,21 @@ class Director:
                 ended.token,
                 lambda asked, how=ended.how: self._wait_report(asked, how),  # type: ignore[misc]
             )
+        for amended in decision.amended:
+            self._answer_asked(amended.token, lambda asked, it=amended: {"missing": list(it.missing)})  # type: ignore[misc]
+        for globbed in decision.globbed:
+            self._answer_asked(
+                globbed.token,
+                lambda asked, it=globbed: {"found": [list(paths) for paths in it.found]},  # type: ignore[misc]
+            )
+        for looked in decision.looked:
+            self._answer_asked(looked.token, lambda asked: {})
+        if self._watcher is not None and (decision.steps or decision.forgotten or decision.settings):
+            self._follow_timer = self._follow_timer or self._reactor.call_after(TELL_EVERY, self._follow_anew)
+        if self._resting and self.scheduler.phase == WATCH:
+            resting, self._resting = self._resting, []
+            for client, request in resting:
+                client.answer(request, {})
         for removed in decision.removed:
             self._answer_asked(removed.token, lambda asked, report=removed: _removed_row(report))  # type: ignore[misc]
         lines = [self._line(line, decision.jobs.get(line.job or 0)) for line in decision.lines]
@@ -696,12 +875,16 @@ class Director:
             "number": self._last_line,
             "tag": line.tag,
             "step": line.step,
-            "label": step.label if step is not None else line.step,
+            "label": (step.label if step is not None else line.step)[:LINE_WORDS],
+            "key": line.step[:LINE_WORDS],
             "job": line.job,
             "at": self._clock(),
             "done": counts[SUCCEEDED],
-            "total": sum(number for state, number in counts.items() if state not in (FAILED, CANCELLED)),
+            "total": sum(number for state, number in counts.items() if state not in (FAILED, CANCELLED))
+            - self.scheduler.number_of_idle_options(),
         }
+        if line.pages:
+            written["pages"] = [(title, text[: 10 * LINE_WORDS]) for title, text in line.pages]
         if line.tag in ("FAIL", "RESCHEDULE") and step is not None:
             written["command"] = step.spec.command[:LINE_WORDS]
             written["workdir"] = step.spec.workdir
@@ -742,6 +925,8 @@ class Director:
                 "workers": self.scheduler.pools.workers,
                 "paused": self.scheduler.pools.is_paused,
                 "draining": self.scheduler.pools.is_draining,
+                "phase": self.scheduler.phase,
+                "ending": self.scheduler.ending,
                 "notes": self._all_notes(),
                 "jobs": [view.job_row(job) for job in islice(news.jobs.values(), TELL_ROWS)],
                 "lines": news.lines[:LINES],
@@ -750,6 +935,13 @@ class Director:
         jobs = dict(islice(news.jobs.items(), TELL_ROWS, None))
         self._news = _News(steps=news.steps, jobs=jobs, lines=news.lines[LINES:])
         self._tell_soon()
+
+
+_LATER_NAMES = frozenset(kind.__name__ for kind in LATER)
+_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+_RUNNER = os.path.join(_PACKAGE, "plan", "runner.py")
+_SHIM = os.path.join(_PACKAGE, "shim")
+"""What lets scripts import ``stepup.core.api``."""
 
 
 def _not_understood(error: Exception) -> StepUpError:

@@ -1,7 +1,8 @@
-"""Says what a database remembers while it has no director, and changes nothing on disk.
+"""Says what a database remembers while it has no director, cleans by it, or says that it is to be believed.
 
-Run by itself, as ``python -I -S peek.py DATABASE``, by whoever is no director and may not import one. Answers
-with one JSON object on stdout: ``ok``, a status as a director's, or ``error``.
+Run by itself, as ``python -I -S peek.py DATABASE [VERB [JSON]]``, by whoever is no director and may not import one.
+Answers with one JSON object on stdout: ``ok``, as a director would answer, or ``error``. Only ``trust`` changes the
+database, only ``clean`` removes files.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import json
 import os
 import sys
 import traceback
+from collections.abc import Callable
 from typing import Any
 
 
@@ -54,6 +56,48 @@ def look(database: str) -> dict[str, Any]:
         store.close()
 
 
+def clean(database: str, paths: list[str] | None, dry_run: bool) -> dict[str, Any]:
+    """Remove outdated outputs, or what was built at some paths; see `core.messages.Clean`."""
+    from stepup_nb.core.messages import RemoveFiles
+    from stepup_nb.core.scheduler import Scheduler
+    from stepup_nb.director.remove import remove_files
+    from stepup_nb.director.store import Store
+
+    store = Store.open(database, read_only=True)
+    try:
+        loaded = store.load()
+        scheduler = Scheduler(1, loaded.restored)
+        found = scheduler.outdated_outputs() if paths is None else scheduler.made_from(paths)
+        report = remove_files(RemoveFiles(0, tuple(reversed(found)), dry_run), _root(database))
+    finally:
+        store.close()
+    return {
+        "removed": sorted(report.removed),
+        "kept": [{"path": path, "why": why} for path, why in sorted(report.kept)],
+    }
+
+
+def trust(database: str) -> dict[str, Any]:
+    """Believe what was recorded elsewhere; see `Store.trust`."""
+    from stepup_nb.director import owner
+    from stepup_nb.director.store import Store
+
+    lock = owner.acquire(owner.lock_path(database), notebook=database, kernel_pid=os.getpid())
+    try:
+        store = Store.open(database)
+        try:
+            return {"steps": list(store.trust())}
+        finally:
+            store.close()
+    finally:
+        lock.release()
+
+
+def _root(database: str) -> str:
+    folder = os.path.dirname(database)
+    return os.path.dirname(folder) if os.path.basename(folder) == ".stepup" else folder
+
+
 def _notebook(database: str) -> str | None:
     path = database.removesuffix(".stepup.db") + ".ipynb"
     return path if database.endswith(".stepup.db") and os.path.exists(path) else None
@@ -64,8 +108,11 @@ def main() -> int:
     sys.path.append(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
     from stepup_nb.core.errors import InternalError, StepUpError
 
+    database, verb = sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else "look"
+    given = json.loads(sys.argv[3]) if len(sys.argv) > 3 else {}
     try:
-        answer: dict[str, Any] = {"ok": look(sys.argv[1])}
+        verbs: dict[str, Callable[..., dict[str, Any]]] = {"look": look, "clean": clean, "trust": trust}
+        answer: dict[str, Any] = {"ok": verbs[verb](database, **given)}
     except StepUpError as error:
         answer = {"error": error.to_json()}
     except Exception as error:

@@ -5,6 +5,7 @@ What it is told to remove comes from a database and names paths; both are taken 
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 
@@ -53,6 +54,9 @@ def remove_files(order: RemoveFiles, root: str) -> FilesRemoved:
 
 
 def _remove(root: int, path: str, content: Content, *, is_dry: bool) -> None:
+    if path.endswith("/"):
+        _remove_folder(root, path, is_dry=is_dry)
+        return
     *folders, name = path.split("/")
     if path.startswith("/") or ".." in folders or name in ("", ".", ".."):
         raise _Kept("is not inside the project's folder")
@@ -83,6 +87,28 @@ def _remove(root: int, path: str, content: Content, *, is_dry: bool) -> None:
                 os.unlink(name, dir_fd=folder)
         finally:
             os.close(fd)
+    finally:
+        os.close(folder)
+
+
+def _remove_folder(root: int, path: str, *, is_dry: bool) -> None:
+    """Remove a folder that a step made, if nothing is left in it (StepUp 3.0)."""
+    *folders, name = path.rstrip("/").split("/")
+    if path.startswith("/") or ".." in (*folders, name) or name in ("", "."):
+        raise _Kept("is not inside the project's folder")
+    folder = os.dup(root)
+    try:
+        for part in folders:
+            folder = _enter(folder, part)
+        if not stat.S_ISDIR(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
+            raise _Kept("is no folder now")
+        if not is_dry:
+            try:
+                os.rmdir(name, dir_fd=folder)
+            except OSError as error:
+                if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+                    raise _Kept("is not empty") from None
+                raise
     finally:
         os.close(folder)
 

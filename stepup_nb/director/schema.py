@@ -137,7 +137,27 @@ def _m1_first_tables(db: sqlite3.Connection) -> None:
     """)
 
 
-MIGRATIONS: tuple[Migration, ...] = (_m1_first_tables,)
+def _m2_steps_that_declare(db: sqlite3.Connection) -> None:
+    # A scope may be a step from here on. SQLite changes no CHECK: the table is made anew.
+    db.execute("ALTER TABLE step RENAME TO old_step")
+    db.execute("""
+        CREATE TABLE step (
+            id INTEGER PRIMARY KEY, -- name.id of its key
+            seq INTEGER NOT NULL, -- order of declaration
+            number INTEGER NOT NULL CHECK (number >= 1), -- which occurrence of its base
+            is_retired INTEGER NOT NULL CHECK (is_retired IN (0, 1)),
+            scope_id BLOB, -- who declared it last
+            scope_kind TEXT CHECK (scope_kind IN ('cell', 'run', 'session', 'step')),
+            cell BLOB NOT NULL, -- that scope's title
+            spec TEXT NOT NULL, -- JSON; what its last job amended in a key of its own
+            CHECK ((scope_id IS NULL) = (scope_kind IS NULL))
+        ) STRICT
+    """)
+    db.execute("INSERT INTO step SELECT * FROM old_step")
+    db.execute("DROP TABLE old_step")
+
+
+MIGRATIONS: tuple[Migration, ...] = (_m1_first_tables, _m2_steps_that_declare)
 """Frozen once released: a change of the tables is one more function at the end, and a stored database of
 the schema before it goes to tests/data/."""
 

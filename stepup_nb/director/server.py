@@ -5,6 +5,7 @@ Knows nothing of what requests mean; the loop hands them on and answers through 
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 import os
 import selectors
@@ -42,6 +43,8 @@ class Client:
         """Events were left out because it did not read."""
         self.is_known = False
         """It has shown the token."""
+        self.job: int | None = None
+        """The job that it belongs to; None for the kernel and for terminals."""
         self.is_subscribed = False
         self.is_gone = False
         self.seq = 0
@@ -145,6 +148,11 @@ class Client:
         self._server.forget(self)
 
 
+def job_token(token: str, job: int) -> str:
+    """Return what a job shows in place of the token, which it could do everything with."""
+    return hashlib.blake2b(str(job).encode(), key=token.encode()[:64], digest_size=16).hexdigest()
+
+
 class Server:
     """Listens in a folder that only this user can enter, and lets in who shows the token.
 
@@ -225,11 +233,15 @@ class Server:
 
     def greet(self, client: Client, request: Request) -> None:
         """Let a client in whose first message shows the token; cut off every other one."""
-        token = request.get("hello")
-        if not isinstance(token, str) or not hmac.compare_digest(token.encode(errors="replace"), self._token):
+        token, job = request.get("hello"), request.get("job")
+        expected = self._token
+        if isinstance(job, int):
+            expected = job_token(expected.decode(), job).encode()
+        if not isinstance(token, str) or not hmac.compare_digest(token.encode(errors="replace"), expected):
             client.close()
             return
         client.is_known = True
+        client.job = job if isinstance(job, int) else None
         client.answer(request, self._greeting)
 
     def forget(self, client: Client) -> None:

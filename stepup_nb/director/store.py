@@ -20,7 +20,19 @@ from typing import Any, NamedTuple
 from stepup_nb import __version__
 from stepup_nb.core.errors import UsageError
 from stepup_nb.core.messages import Decision, spec_from_json, spec_to_json
-from stepup_nb.core.model import FINISHED, File, FileHash, Job, Pool, Step, StepSpec, StepState
+from stepup_nb.core.model import (
+    FINISHED,
+    Content,
+    File,
+    FileHash,
+    Glob,
+    Job,
+    Pool,
+    Products,
+    Step,
+    StepSpec,
+    StepState,
+)
 from stepup_nb.core.scheduler import Restored
 from stepup_nb.core.uptodate import Record
 from stepup_nb.director import schema, secret
@@ -76,8 +88,23 @@ class Loaded:
     """Keys of steps that were running when the last session ended."""
 
 
+class Kept(NamedTuple):
+    """What is remembered of a step's results."""
+
+    record: Record | None
+    """Of its last success; None while none holds."""
+    products: Products | None = None
+    """What it declared then."""
+    made: tuple[tuple[str, Content], ...] = ()
+    """What its jobs left that no record tells of, sorted by path."""
+
+    def give(self, step: Step) -> None:
+        """Let a step have it."""
+        step.record, step.products, step.made = self.record, self.products, dict(self.made)
+
+
 class _Disbelieved:
-    """Stands for a stored record that somebody else made."""
+    """Stands for a stored result that somebody else recorded."""
 
 
 _Declared = tuple[int, int, bool, str | None, str | None, str]
@@ -103,7 +130,7 @@ class _Row(NamedTuple):
     """The spec as it is stored; empty: nothing is stored yet."""
     declared: _Declared = _UNDECLARED
     ended: _Ended = _NEVER_ENDED
-    record: Record | _Disbelieved | None = None
+    kept: Kept | _Disbelieved | None = None
 
 
 class _Work:
@@ -262,13 +289,16 @@ class Store:
         if before.get("run") is not None:
             # The last session did not end in order. What ran has no result, also not the one before.
             jobs = db.execute("SELECT id, step FROM job WHERE outcome IS NULL ORDER BY id").fetchall()
+            is_known = isinstance(before.get("database"), str)
+            self._database = before["database"] if is_known else ""
             self._interrupted = tuple(step for _, step in jobs)
             for job, step in jobs:
                 work.add("UPDATE job SET outcome = 'interrupted' WHERE id = ?", (job,))
+                words, seal = self._after_interruption(step) if is_known else (None, None)
                 work.add(
-                    "INSERT OR REPLACE INTO result (step, state, reason, last_job)"
-                    " SELECT id, 'PENDING', x'', ? FROM step WHERE id = ?",
-                    (job, step),
+                    "INSERT OR REPLACE INTO result (step, state, reason, last_job, record, seal)"
+                    " SELECT id, 'PENDING', x'', ?, ?, ? FROM step WHERE id = ?",
+                    (job, words, seal, step),
                 )
         home = [schema.boot(), *self._mark]
         was_home = before.get("home", home)
@@ -292,6 +322,27 @@ class Store:
             },
         )
         self._transact(work)
+
+    def _after_interruption(self, step: int) -> tuple[str | None, bytes | None]:
+        """Return what is left of a step's result when its next job was interrupted: the files that are its own."""
+        row = self._db.execute(
+            "SELECT key, spec, record, seal FROM result JOIN step ON step.id = result.step"
+            " JOIN name ON name.id = step.id WHERE step.id = ?",
+            (step,),
+        ).fetchone()
+        if row is None or row[2] is None:
+            return None, None
+        key, spec, words, seal = from_blob(row[0]), row[1], row[2], row[3]
+        if not compare_digest(self._seal(key, spec, words), seal):
+            return None, None
+        kept = kept_of(words)
+        made = dict(kept.made)
+        if kept.record is not None:
+            made.update((*kept.record.outputs, *kept.record.volatiles))
+        if not made:
+            return None, None
+        words = words_of(Kept(None, None, tuple(sorted(made.items()))))
+        return words, self._seal(key, spec, words)
 
     def close(self) -> None:
         """Put everything into the one file, and let go of it."""
@@ -410,18 +461,22 @@ class Store:
     def _write_step(self, work: _Work, key: str, step: Step) -> None:
         old = self._rows.get(key) or _Row(self._name(key), step.spec, "")
         spec, scope, state = step.spec, step.scope, step.state
-        record: Record | _Disbelieved | None = step.record
+        kept: Kept | _Disbelieved | None = None
+        if step.record is not None or step.made:
+            kept = Kept(step.record, step.products, tuple(sorted(step.made.items())))
+            if isinstance(old.kept, Kept) and _is_same(old.kept, kept):
+                kept = old.kept
         ended: _Ended
         declared: _Declared
         if scope is not None:
             declared = (step.seq, step.number, step.is_retired, scope.id, scope.kind.value, scope.title)
         else:
             declared = (step.seq, step.number, step.is_retired, *old.declared[3:5], step.cell)
-        is_disbelieved = isinstance(old.record, _Disbelieved)
+        is_disbelieved = isinstance(old.kept, _Disbelieved)
         if state in FINISHED:
             last = step.last
             ended = (state.value, step.reason, None if last is None else last.id)
-        elif record is old.record or (
+        elif kept is old.kept or (
             # That it runs, its job says; only of somebody else's result nothing may be left by then.
             not is_disbelieved
             if state is StepState.RUNNING
@@ -429,16 +484,16 @@ class Store:
             else is_disbelieved
         ):
             # That it waits is not worth a write: what was on its way begins anew after a restart.
-            ended, record = old.ended, old.record
+            ended, kept = old.ended, old.kept
         else:
             ended = (StepState.PENDING.value, "", old.ended[2])
         text = old.text
-        if not text or (old.spec is not spec and old.spec != spec):
-            text = encode(spec_to_json(spec))
-        row = _Row(old.id, spec, text, declared, ended, record)
+        if not text or (old.spec is not spec and (old.spec != spec or step.unamended is not None)):
+            text = spec_words(step)
+        row = _Row(old.id, spec, text, declared, ended, kept)
         if text is not old.text or declared != old.declared:
             self._put_step(work, row)
-        if record is not old.record or (text is not old.text and isinstance(record, Record)):
+        if kept is not old.kept or (text is not old.text and isinstance(kept, Kept)):
             self._put_result(work, key, row)
         elif ended != old.ended:
             work.add(
@@ -469,8 +524,8 @@ class Store:
     def _put_result(self, work: _Work, key: str, row: _Row) -> None:
         state, reason, last = row.ended
         words = seal = None
-        if isinstance(row.record, Record):
-            words = encode(row.record.to_json())
+        if isinstance(row.kept, Kept):
+            words = words_of(row.kept)
             seal = self._seal(key, row.text, words)
         work.add(
             "INSERT OR REPLACE INTO result (step, state, reason, last_job, record, seal)"
@@ -649,7 +704,7 @@ class Store:
             self._put_setting(work, name, words)
         for key, row in self._rows.items():
             self._put_step(work, row)
-            if row.ended != _NEVER_ENDED or row.record is not None:
+            if row.ended != _NEVER_ENDED or row.kept is not None:
                 self._put_result(work, key, row)
         for path, (number, look) in self._files.items():
             self._put_file(work, path, number, look)
@@ -701,7 +756,7 @@ class Store:
         ):
             step = self._step(keys[row[0]], row, lasts)
             _, _, _, scope, kind, _ = self._rows[step.key].declared
-            if kind == "cell" and scope is not None:
+            if kind in ("cell", "step") and scope is not None:
                 restored.scopes[step.key] = scope
             restored.steps.append(step)
         restored.steps.sort(key=attrgetter("seq"))
@@ -727,17 +782,17 @@ class Store:
         return Loaded(
             restored,
             settings,
-            tuple(key for key, row in self._rows.items() if isinstance(row.record, _Disbelieved)),
+            tuple(key for key, row in self._rows.items() if isinstance(row.kept, _Disbelieved)),
             tuple(keys[number] for number in self._interrupted),
         )
 
     def _step(self, key: str, row: tuple[Any, ...], lasts: dict[int, Job]) -> Step:
         number, seq, occurrence, is_retired, scope, kind, cell, text, state, reason, last, words, seal = row
-        spec = spec_from_json(decode(text))
-        record: Record | _Disbelieved | None = None
+        spec, unamended = spec_of(text)
+        kept: Kept | _Disbelieved | None = None
         if words is not None:
             is_ours = compare_digest(self._seal(key, text, words), seal)
-            record = Record.from_json(decode(words)) if is_ours else _Disbelieved()
+            kept = kept_of(words) if is_ours else _Disbelieved()
         ended: _Ended = _NEVER_ENDED if state is None else (state, from_blob(reason), last)
         declared: _Declared = (
             seq,
@@ -747,12 +802,15 @@ class Store:
             kind,
             from_blob(cell),
         )
-        self._rows[key] = _Row(number, spec, text, declared, ended, record)
+        self._rows[key] = _Row(number, spec, text, declared, ended, kept)
         step = Step(
             key, spec, seq, occurrence, cell=declared[5], is_retired=declared[2], last=lasts.get(last)
         )
-        if not isinstance(record, _Disbelieved):
-            step.state, step.reason, step.record = StepState(ended[0]), ended[1], record
+        step.unamended = unamended
+        if not isinstance(kept, _Disbelieved):
+            step.state, step.reason = StepState(ended[0]), ended[1]
+            if kept is not None:
+                kept.give(step)
         return step
 
     def history(self, most: int = -1) -> list[dict[str, Any]]:
@@ -795,9 +853,9 @@ class Store:
     @property
     def is_trusted(self) -> bool:
         """Whether all results that are stored were recorded with this user's key."""
-        return not any(isinstance(row.record, _Disbelieved) for row in self._rows.values())
+        return not any(isinstance(row.kept, _Disbelieved) for row in self._rows.values())
 
-    def trust(self) -> dict[str, Record]:
+    def trust(self) -> dict[str, Kept]:
         """Believe the results that somebody else recorded, from now on; return them by key of their step.
 
         Raises
@@ -808,18 +866,18 @@ class Store:
         work = _Work()
         believed = {}
         for key, row in self._rows.items():
-            if not isinstance(row.record, _Disbelieved):
+            if not isinstance(row.kept, _Disbelieved):
                 continue
             for (words,) in self._ask("SELECT record FROM result WHERE step = ?", (row.id,)):
                 try:
-                    record = Record.from_json(decode(words))
+                    kept = kept_of(words)
                 except UNREADABLE:
                     continue
-                believed[key] = record
+                believed[key] = kept
                 work.add(
                     "UPDATE result SET seal = ? WHERE step = ?", (self._seal(key, row.text, words), row.id)
                 )
-                work.know(self._rows, key, row._replace(record=record))
+                work.know(self._rows, key, row._replace(kept=kept))
         if believed:
             self._commit(work)
         return believed
@@ -879,6 +937,72 @@ class Store:
             if not schema.is_broken(error):
                 raise
             self._renew(f"SNB-310 '{schema.shown(self.path)}' broke while it was in use ({error})")
+
+
+def _is_same(one: Kept, other: Kept) -> bool:
+    return one.record is other.record and one.products is other.products and one.made == other.made
+
+
+def words_of(kept: Kept) -> str:
+    """Return what the table keeps of a result."""
+    record, products, made = kept
+    form: dict[str, Any] = {"record": None if record is None else record.to_json()}
+    if products is not None:
+        form["products"] = [products.steps, products.statics, products.globs, products.pools]
+    if made:
+        form["made"] = made
+    return encode(form)
+
+
+def kept_of(words: str) -> Kept:
+    """Return the result that the table keeps; up to schema 1 that was a record alone."""
+    form = decode(words)
+    if isinstance(form, list):
+        return Kept(Record.from_json(form))
+    record, products = form["record"], form.get("products")
+    return Kept(
+        None if record is None else Record.from_json(record),
+        None if products is None else _products(*products),
+        tuple((path, (digest, size, mode)) for path, (digest, size, mode) in form.get("made", ())),
+    )
+
+
+def _products(steps: list[Any], statics: list[Any], globs: list[Any], pools: list[Any]) -> Products:
+    return Products(
+        tuple(steps),
+        tuple(statics),
+        tuple(
+            Glob(
+                tuple(patterns),
+                tuple((name, sub) for name, sub in subs),
+                tuple(tuple(paths) for paths in found),
+                is_deferred is True,
+            )
+            for patterns, subs, found, is_deferred in globs
+        ),
+        tuple((name, size, tuple(tokens)) for name, size, tokens in pools),
+    )
+
+
+_AMENDED = ("inp", "out", "vol", "env")
+
+
+def spec_words(step: Step) -> str:
+    """Return what the table keeps of a declaration, and of what was amended."""
+    form = spec_to_json(step.declared)
+    if step.unamended is not None:
+        form["amended"] = [getattr(step.spec, name) for name in _AMENDED]
+    return encode(form)
+
+
+def spec_of(words: str) -> tuple[StepSpec, StepSpec | None]:
+    """Return what counts of a step, and what was declared where that is less."""
+    form = decode(words)
+    amended = form.pop("amended", None)
+    spec = spec_from_json(form)
+    if amended is None:
+        return spec, None
+    return spec_from_json({**form, **dict(zip(_AMENDED, amended, strict=True))}), spec
 
 
 def _full(error: sqlite3.Error) -> StoreFull:

@@ -482,6 +482,7 @@ def test_the_log_has_a_line_for_each_start_end_skip_and_put_back() -> None:
         "START slow",
         "FAIL bad",
         "FAIL slow",
+        "NOSKIP make",
         "START make",
         "START again",
     ]

@@ -333,14 +333,25 @@ def test_a_gone_step_without_files_is_not_forgotten_by_cleaning() -> None:
     assert list(sim.scheduler.graph.steps) == ["runsh look"]
 
 
-def test_a_step_that_was_stopped_half_way_leaves_nothing_to_clean() -> None:
+def test_what_a_step_that_was_stopped_half_way_wrote_is_cleaned_when_it_is_gone() -> None:
     sim = Sim()
     sim.cell("A").step("make", out="x", takes=10, leaves_half=True)
     sim.end_cell().run(until=2)
     sim.cell("A").end_cell()
     sim.run()
     assert sim.files["x"] == "half"
+    assert sim.clean() == ["x"]
+
+
+def test_what_was_there_before_a_step_failed_without_writing_it_is_not_cleaned() -> None:
+    sim = Sim(files={"x": "the user's"})
+    sim.run(until=1)
+    sim.cell("A").step("make", out="x", returncode=1)
+    sim.end_cell().wait()
+    sim.run()
+    sim.cell("A").end_cell()
     assert sim.clean() == []
+    assert sim.files["x"] == "the user's"
 
 
 # --- states of files ---

@@ -1,0 +1,217 @@
+"""What the primitives do in a running step: translate, substitute, ask the director, give StepUp's answers.
+
+Each call is one request, which the director carries out as a whole or refuses.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from stepup_nb.client.job import JobSession
+from stepup_nb.core.declare import file_in, make_spec, pool_name, pool_size
+from stepup_nb.core.errors import StepUpError, UsageError
+from stepup_nb.core.messages import spec_to_json
+from stepup_nb.plan import paths as p
+from stepup_nb.plan.exceptions import InputNotFoundError, refused
+from stepup_nb.plan.stepinfo import StepInfo
+from stepup_nb.plan.variables import subs_env_vars
+
+if TYPE_CHECKING:
+    from stepup_nb.core.nglob import NGlobMulti
+
+Words = str | os.PathLike[str] | Iterable[Any]
+
+_hold = ""
+
+
+class Caller:
+    """Speaks for the step that this process belongs to. The methods are those of `Alone`."""
+
+    def __init__(self, session: JobSession) -> None:
+        self._session = session
+
+    def _ask(self, op: str, **fields: Any) -> dict[str, Any]:
+        try:
+            return self._session.ask(op, **fields)
+        except UsageError:
+            raise
+        except StepUpError as error:
+            raise refused(error) from None
+
+    def _declare(self, op: str, **fields: Any) -> dict[str, Any]:
+        try:
+            return self._session.ask(op, **fields)
+        except UsageError as error:
+            raise refused(error) from None
+
+    def _rooted(self, path: str, option: str) -> str:
+        return file_in(self._session.root, self._session.here, path, option, has_folders=True)
+
+    def static(self, paths: Iterable[Words]) -> None:
+        """Declare static files and folders, patterns allowed.
+
+        Raises
+        ------
+        PathError
+            SNB-133 and SNB-134.
+        RPCError
+            A step builds one of them.
+        """
+        from stepup_nb.core.nglob import has_wildcard
+
+        with subs_env_vars() as subs:
+            given = [subs(path) for one in paths for path in p.words(one)]
+        found = []
+        for path in given:
+            if has_wildcard(path) and not os.path.lexists(path):
+                self.glob([path], {}, required=True)
+            else:
+                p.check(path)
+                found.append(self._rooted(path, "static()"))
+        if found:
+            self._declare("DeclareStatic", paths=sorted(set(found)))
+
+    def glob(
+        self,
+        patterns: Iterable[str],
+        subs: Mapping[str, str],
+        *,
+        required: bool = False,
+        defer: bool = False,
+    ) -> NGlobMulti | None:
+        """Search for patterns, declare what matches static, and return it; None for a deferred glob.
+
+        Raises
+        ------
+        UsageError, ArgumentError
+            SNB-131 for the patterns, SNB-135 for options that exclude each other.
+        FileNotFoundError
+            Nothing matches, and something must.
+        """
+        from stepup_nb.core.nglob import check, consistent
+        from stepup_nb.plan.alone import check_deferred
+
+        with subs_env_vars() as substitute:
+            wanted = [str(substitute(pattern)) for pattern in patterns]
+        check(wanted, subs)
+        if defer:
+            check_deferred(wanted, subs, required=required)
+        rooted = [p.translate(pattern) for pattern in wanted]
+        answer = self._declare("DeclareGlob", glob=[rooted, sorted(subs.items()), defer])
+        if defer:
+            return None
+        found = [[p.translate_back(path) for path in paths] for paths in answer["found"]]
+        result = consistent(wanted, subs, found, p.make_path)
+        if required and not result:
+            raise FileNotFoundError("Could not find any matching paths on the filesystem.")
+        return result
+
+    def step(
+        self,
+        action: str,
+        *,
+        inp: Words = (),
+        env: Words = (),
+        out: Words = (),
+        vol: Words = (),
+        workdir: str | os.PathLike[str] = "./",
+        **options: Any,
+    ) -> StepInfo:
+        """Declare a step of this step's.
+
+        Raises
+        ------
+        UsageError, PathError
+            SNB-1xx for an argument.
+        RPCError
+            The graph does not allow it; nothing changed.
+        """
+        with subs_env_vars() as subs:
+            folder = str(subs(p.as_folder(os.fspath(workdir))))
+            given = {
+                name: [str(subs(path)) for path in p.words(paths)]
+                for name, paths in (("inp", inp), ("out", out), ("vol", vol))
+            }
+        names = p.words(env)
+        kind, _, command = action.strip().partition(" ")
+        spec = make_spec(
+            kind,
+            command,
+            {**options, **given, "env": names, "workdir": folder},
+            root=self._session.root,
+            here=self._session.here,
+            is_outside_allowed=True,
+            has_folders=True,
+        )
+        self._declare("Declare", spec=spec_to_json(spec), hold=_hold)
+        return StepInfo(
+            f"{kind} {spec.command}",
+            p.as_folder(spec.workdir),
+            set(given["inp"]),
+            set(names),
+            set(given["out"]),
+            set(given["vol"]),
+        )
+
+    def pool(self, name: str, size: int | None, tokens: Iterable[str] = ()) -> None:
+        """Define a pool, or resize it."""
+        self._declare(
+            "DefinePool", name=pool_name(name), size=pool_size(size), tokens=[str(token) for token in tokens]
+        )
+
+    def amend(self, *, inp: Words = (), env: Words = (), out: Words = (), vol: Words = ()) -> None:
+        """Say what else this step reads and writes.
+
+        Raises
+        ------
+        InputNotFoundError
+            SNB-132: an input is not there yet. The step runs again when it is, whatever it does now.
+        RPCError
+            The graph does not allow it; nothing changed.
+        """
+        with subs_env_vars() as subs:
+            given = {
+                name: sorted({self._rooted(str(subs(path)), "amend()") for path in p.words(paths)})
+                for name, paths in (("inp", inp), ("out", out), ("vol", vol))
+            }
+        names = sorted(set(p.words(env)))
+        if not names and not any(given.values()):
+            return
+        missing = self._declare("Amend", env=names, **given)["missing"]
+        if missing:
+            raise InputNotFoundError(
+                f"Missing inputs: {', '.join(missing)}",
+                "no step has built them yet, or nobody has declared them",
+                "nothing: the step runs again by itself as soon as they are there",
+            )
+
+    def getinfo(self) -> StepInfo:
+        """Return what was declared of this step."""
+        info = self._ask("info")
+        lists = {name: [p.translate_back(path) for path in info[name]] for name in ("inp", "out", "vol")}
+        return StepInfo(info["action"], "./", lists["inp"], info["env"], lists["out"], lists["vol"])
+
+    def graph(self, prefix: str | os.PathLike[str]) -> None:
+        """Write the graph as it is now into three files."""
+        from stepup_nb.client.pictures import write
+
+        write(self._ask("nodes")["nodes"], os.fspath(prefix))
+
+    @contextlib.contextmanager
+    def hold(self) -> Iterator[None]:
+        """Delay the steps that the block declares until it ends, however it ends."""
+        global _hold
+        if _hold:
+            yield
+            return
+        _hold = secrets.token_hex(8)
+        self._ask("Hold", hold=_hold)
+        try:
+            yield
+        finally:
+            hold, _hold = _hold, ""
+            self._ask("Release", hold=hold)
