@@ -102,6 +102,30 @@ session().cancel(all=True)
 """
 
 
+SOCKET = """
+from pathlib import Path
+for number in range(1000):
+    Path(f"{number}.txt").write_text("")
+Path("plan.py").write_text('''#!/usr/bin/env python3
+import json, time
+from stepup.core.api import amend, runsh, static
+static(*(f"{number}.txt" for number in range(1000)))
+begin = time.perf_counter()
+for number in range(1000):
+    amend(inp=f"{number}.txt")
+amended = time.perf_counter()
+for number in range(1000):
+    runsh(f"true {number}", inp=f"{number}.txt", block=True)
+print(json.dumps([amended - begin, time.perf_counter() - amended]))
+''')
+Path("plan.py").chmod(0o755)
+step = session().boot("plan.py")
+step.wait()
+amends, declarations = json.loads(step.stdout)
+answer(amends=amends, declarations=declarations)
+"""
+
+
 class Kernel:
     """A fresh kernel in a fresh folder."""
 
@@ -205,6 +229,11 @@ def main() -> None:
     )
     if ninja_slept:
         print(f"  ninja: {ninja_slept['wall']:.3f} s, efficiency {2 / ninja_slept['wall']:.3f}")
+    (plan,) = interleaved(asked.rounds, lambda: in_kernel(SOCKET))
+    print(
+        f"a plan over the socket: 1,000 amends {plan['amends']:.3f} s,"
+        f" 1,000 declarations {plan['declarations']:.3f} s"
+    )
     if asked.json:
         figures = {
             "machine": machine,
@@ -215,6 +244,7 @@ def main() -> None:
             "thousand_ninja": theirs,
             "sleeps": slept,
             "sleeps_ninja": ninja_slept,
+            "plan": plan,
         }
         asked.json.write_text(json.dumps(figures, indent=1) + "\n")
 

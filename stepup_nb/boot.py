@@ -9,9 +9,8 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,19 +20,18 @@ from stepup_nb.client.connection import Connection, DirectorGone
 from stepup_nb.client.keys import Keys
 from stepup_nb.client.launch import Place, ProcessHost
 from stepup_nb.client.lines import Line, LineReader, Page
+from stepup_nb.client.pending import pending_pages
 from stepup_nb.client.pictures import write
+from stepup_nb.client.plans import check_plan
 from stepup_nb.core.declare import make_spec
 from stepup_nb.core.environment import name_of
-from stepup_nb.core.errors import StepUpError, UsageError
+from stepup_nb.core.errors import StepUpError
 from stepup_nb.core.messages import spec_to_json
 from stepup_nb.core.words import counted
 from stepup_nb.terminal import LogFiles, Terminal
 
 DONE, INTERNAL, FAILED, PENDING = 0, 1, 2, 3
 """Exit codes: StepUp 3.0's."""
-
-SHEBANG = b"#!/usr/bin/env python3\n"
-"""The first line of a plan (StepUp 3.0)."""
 
 LISTEN = 0.05
 """Seconds to listen for news before it is asked whether a phase has ended."""
@@ -88,7 +86,7 @@ def boot(options: Options, terminal: Terminal) -> int:
         SNB-227: there is no such plan, or it is no script.
     """
     root = options.root.absolute()
-    _check_plan(root, options.plan)
+    check_plan(os.fspath(root), options.plan)
     state = root / ".stepup"
     logs = LogFiles(state)
     host = ProcessHost(
@@ -100,26 +98,6 @@ def boot(options: Options, terminal: Terminal) -> int:
             return _Boot(options, root, host, owner, terminal, logs).run()
     finally:
         host.end(patience=2.0)
-
-
-def _check_plan(root: Path, plan: str) -> None:
-    path = root / plan
-    if not path.is_file():
-        raise UsageError(
-            "SNB-227",
-            f"There is no plan '{plan}' in '{root}'.",
-            "",
-            "go to the folder of the plan, or say where it is: '--root DIR', or 'boot PLAN'",
-        )
-    with path.open("rb") as file:
-        first = file.readline()
-    if first != SHEBANG or not os.access(path, os.X_OK):
-        what = (
-            "does not begin with a line '#!/usr/bin/env python3'" if first != SHEBANG else "is not executable"
-        )
-        raise UsageError(
-            "SNB-227", f"'{plan}' {what}.", "it is run as a script", f"correct it; 'chmod +x {plan}'"
-        )
 
 
 class _Boot:
@@ -140,15 +118,15 @@ class _Boot:
         self._logs = logs
         self._reader = LineReader(Connection(host.socket, host.token), has_keys=True)
         self._waiting = Connection(host.socket, host.token)
-        self._signals = 0
         self._changed: float | None = None
         """When the first change was seen in this watch phase."""
 
     # --- what is said --------------------------------------------------------------------------
 
-    def _say(self, tag: str, text: str, *pages: Page) -> None:
+    def _say(self, tag: str, text: str, *pages: Page, in_log: Iterable[Page] = ()) -> None:
+        """Say it on the terminal and in the log, which takes more pages."""
         self._terminal.line(tag, text, pages)
-        self._logs.line(tag, text, pages, *self._terminal.progress)
+        self._logs.line(tag, text, [*pages, *in_log], *self._terminal.progress)
 
     def _show(self, line: Line) -> None:
         if line.tag in ("NOSKIP", "DROPAMEND") and not self._options.is_explaining:
@@ -181,8 +159,12 @@ class _Boot:
         code = DONE
         try:
             with self._catching_signals(), Keys(self._on_key) as self._keys:
-                self._start(is_first=not status["steps"])
-                code = self._phases()
+                try:
+                    self._start(is_first=not status["steps"])
+                    code = self._phases()
+                except _Ended as ended:
+                    self._stop_all(ended.number)
+                    raise
         except _Ended as ended:
             code = 128 + ended.number
         except DirectorGone:
@@ -273,12 +255,14 @@ class _Boot:
         if status["draining"]:
             self._say("WARNING", "Scheduler is put on hold. Not reporting pending steps.")
         elif stuck:
-            is_blocked = any("blocked" in row["cause"] for row in stuck)
+            pages = self._pending_pages()
+            is_blocked = any(page.title == "Blocked steps" for page in pages)
             why = "blocked steps" if is_blocked else "incomplete requirements"
             self._say(
                 "WARNING",
                 f"{number} step(s) remained pending due to {why}",
                 Page("Root causes", causes(stuck)),
+                in_log=pages,
             )
         code = (
             FAILED if failed else PENDING if stuck or (status["draining"] and _is_pending(status)) else DONE
@@ -288,6 +272,9 @@ class _Boot:
         if logs:
             self._say("WARNING", f"Check logs: {' '.join(f'.stepup/{name}.log' for name in logs)}")
         return code
+
+    def _pending_pages(self) -> list[Page]:
+        return pending_pages(self._owner.request("nodes")["nodes"])
 
     def _clean(self, code: int) -> None:
         if code != DONE:
@@ -312,11 +299,13 @@ class _Boot:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
-    def _on_signal(self, number: int, frame: object) -> None:
-        self._signals += 1
-        if self._signals > 1:
-            # Host and guard kill everything that is left.
-            raise _Ended(number)
+    @staticmethod
+    def _on_signal(number: int, frame: object) -> None:
+        # Nothing but that: what it interrupts may hold the terminal's lock. The second time, host and guard kill
+        # everything that is left.
+        raise _Ended(number)
+
+    def _stop_all(self, number: int) -> None:
         self._terminal.line(
             "KEYBOARD", f"{signal.Signals(number).name}: stopping all steps; once more stops at once"
         )
@@ -326,7 +315,6 @@ class _Boot:
                 connection.request("Drain")
                 connection.request("Cancel", steps=None)
                 connection.request("Wait", steps=None, timeout=GRACE - 1)
-        raise _Ended(number)
 
     def _on_key(self, key: str) -> None:
         ask = self._owner.request
@@ -367,8 +355,3 @@ def causes(stuck: list[dict[str, Any]]) -> str:
 
 def _is_pending(status: Mapping[str, Any]) -> bool:
     return any(status["counts"].get(state) for state in ("PENDING", "QUEUED", "CHECKING"))
-
-
-def complain(text: str) -> None:
-    """Say on standard error what ended it before it began."""
-    print(text, file=sys.stderr)

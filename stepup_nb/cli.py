@@ -389,7 +389,8 @@ VERBS: dict[str, Verb] = {
     ),
     "drain": Verb(
         "start nothing more",
-        f"Let running steps end, and start no more. {_LIVE}",
+        "Let running steps end, and start no more. Where a plan's session watches, waits until they have ended."
+        f" {_LIVE}",
         "",
         _add_at,
         steering.drain,

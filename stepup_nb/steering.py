@@ -88,7 +88,8 @@ def ask(options: argparse.Namespace, op: str, **fields: Any) -> dict[str, Any]:
 
 
 def _is_plan(connection: Connection) -> bool:
-    return bool(connection.request("status")["phase"])
+    # By its place: who boots a plan may not have said yet which phase it is in.
+    return Path(connection.request("status")["database"]).parent.name == ".stepup"
 
 
 def wait(options: argparse.Namespace) -> int:
@@ -108,8 +109,11 @@ def run(options: argparse.Namespace) -> int:
 
 
 def drain(options: argparse.Namespace) -> int:
-    """Start nothing new."""
-    ask(options, "Drain")
+    """Start nothing new; of a plan's session that watches, wait until what runs has ended (StepUp 3.0)."""
+    with _session(options) as connection, contextlib.suppress(DirectorGone):
+        connection.request("Drain")
+        if _is_plan(connection) and connection.request("status")["watching"]:
+            connection.request("rest")
     return 0
 
 
@@ -153,7 +157,7 @@ def look_again(options: argparse.Namespace) -> int:
     """Tell the session that a file changed or is gone, and return when it has seen that."""
     with _session(options) as connection:
         root = connection.greeting["root"]
-        path = path_in(root, root, os.path.abspath(options.path))
+        path = path_in(root, root, _absolute(options.path))
         connection.request("LookAgain", paths=[path, f"{path}/"])
     return 0
 
@@ -189,14 +193,19 @@ def _all_of(connection: Connection, step: str, stream: str) -> str:
     return b"".join(pieces).decode(errors="replace")
 
 
+def _absolute(path: str) -> str:
+    # Not resolved: a link in the project is known by its own name.
+    return os.fspath(Path(path).absolute())
+
+
 def clean(options: argparse.Namespace) -> int:
     """Remove outdated outputs, or what was built at some paths; a session is not needed."""
     meant = database(options)
-    folder = os.path.dirname(meant)
-    root = os.path.dirname(folder) if os.path.basename(folder) == ".stepup" else folder
+    folder = Path(meant).parent
+    root = os.fspath(folder.parent if folder.name == ".stepup" else folder)
     paths = None
     if options.paths:
-        paths = [path_in(root, root, os.path.abspath(path)) for path in options.paths]
+        paths = [path_in(root, root, _absolute(path)) for path in options.paths]
     connection = find.connect(find.holder(meant), PATIENCE)
     if connection is not None:
         with contextlib.closing(connection):

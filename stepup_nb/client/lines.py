@@ -105,7 +105,10 @@ class LineReader:
         pages = [*_about(row), *(Page(title, text) for title, text in row.get("pages", ()))]
         if row["tag"] not in ("SUCCESS", "FAIL", "RESCHEDULE"):
             return pages
-        for title, stream in (("Standard output", "stdout"), ("Standard error", "stderr")):
+        streams = [("Standard output", "stdout"), ("Standard error", "stderr")]
+        if _is_deferred(row):
+            del streams[1]  # the traceback of an error that is none (StepUp 3.0)
+        for title, stream in streams:
             text = self._log(row["job"], stream)
             if text.strip():
                 pages.append(Page(title, text.rstrip()))
@@ -125,6 +128,11 @@ class LineReader:
         return ""
 
 
+def _is_deferred(row: dict[str, Any]) -> bool:
+    """Tell whether a step was put back because of inputs that it amended; a page names them."""
+    return row["tag"] == "RESCHEDULE" and bool(row.get("pages"))
+
+
 def _about(row: dict[str, Any]) -> list[Page]:
     facts: list[tuple[str, str]] = []
     returncode = row.get("returncode")
@@ -137,7 +145,12 @@ def _about(row: dict[str, Any]) -> list[Page]:
     reason = row.get("reason", "")
     if row["tag"] == "FAIL" and reason and (returncode is None or reason != ending(returncode)):
         facts.append(("Reason", reason))
-    facts += [("Note", note) for note in row.get("notes", ())]
+    # What a page, or the reason, says already is left out.
+    facts += [
+        ("Note", note)
+        for note in row.get("notes", ())
+        if note != reason and not (_is_deferred(row) and note.startswith("put back: "))
+    ]
     # Further lines of a text are indented, so that they cannot be taken for facts of their own.
     lines = [f"{name:<20}  {text.rstrip()}".replace("\n", "\n" + " " * 22) for name, text in facts]
     return [Page("Step info", "\n".join(lines))] if lines else []

@@ -24,6 +24,7 @@ from stepup_nb.client import failures
 from stepup_nb.client.connection import Connection, DirectorGone, forked
 from stepup_nb.client.handles import StepHandle
 from stepup_nb.client.launch import Host, Place, ProcessHost
+from stepup_nb.client.plans import check_plan
 from stepup_nb.client.told import Key, Message, Told
 from stepup_nb.core import nglob
 from stepup_nb.core.declare import make_spec, path_in, pool_name, pool_size, seconds, whole_number
@@ -89,6 +90,7 @@ class Session:
         """How rounds begin that have declared nothing yet, and of which the director need not know."""
         self._holds: set[str] = set()
         self._pauses: set[str | None] = set()
+        self._is_watching = False
         self._environment: dict[str, str] | None = None
         self._environment_name = ""
         self._sent_environment = ""
@@ -225,6 +227,8 @@ class Session:
 
     def _tell_again(self, connection: Connection) -> None:
         """Tell a new director what its predecessor knew and the database does not."""
+        if self._is_watching:
+            connection.request("watch", on=True)
         messages = list(self._told.messages())
         if not messages and not self._pauses:
             return
@@ -406,6 +410,36 @@ class Session:
                 )
             found += matches
         return found
+
+    def boot(self, plan: str) -> StepHandle:
+        """Declare the step that runs a plan of StepUp's, which declares the others; return its handle.
+
+        Raises
+        ------
+        UsageError
+            SNB-227: there is no such plan, or it is no script.
+        """
+        path = path_in(self.place.root, ".", plan, option="boot")
+        check_plan(self.place.root, path)
+        folder, _, name = path.rpartition("/")
+        return self.declare("runpy", f"./{name}", inp=[name], workdir=folder or ".")
+
+    def watch(self, is_on: bool | None) -> str:
+        """Have files watched, or not any more; return what that is done by, ``events`` or ``scan``.
+
+        Raises
+        ------
+        UsageError
+            SNB-109 for anything but yes or no.
+        """
+        if is_on is None:
+            raise UsageError(
+                "SNB-109", "Watch, or not?", "", "write '%stepup watch on' or '%stepup watch off'"
+            )
+        by = str(self._ask("watch", on=is_on)["by"])
+        with self._lock:
+            self._is_watching = is_on
+        return by
 
     def static(self, *paths: Any) -> list[str]:
         """Declare static files, patterns allowed; return their paths relative to the root."""

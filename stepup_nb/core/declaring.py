@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from stepup_nb.core import nglob, uptodate
 from stepup_nb.core.alike import Alike
-from stepup_nb.core.engine import Engine, Looking, over, searches
+from stepup_nb.core.engine import STARTUP, Engine, Looking, over, searches
 from stepup_nb.core.errors import UsageError
 from stepup_nb.core.graph import made_by
 from stepup_nb.core.messages import (
@@ -34,6 +34,7 @@ from stepup_nb.core.model import (
     RELYING,
     RUNNING,
     SUCCEEDED,
+    TO_RUN,
     Content,
     File,
     FileState,
@@ -167,9 +168,12 @@ class Declaring(Engine):
         if scope is None:
             return
         self.graph.recall_static(path, scope)
-        file = self.graph.files.get(path)
-        if file is not None and not file.static:
-            self._lose_supply(file, "is no longer declared static")
+        files = [self.graph.files.get(path)]
+        if path.endswith("/"):
+            files += [file for below, file in self.graph.files.items() if below.startswith(path)]
+        for file in files:
+            if file is not None and not file.static:
+                self._lose_supply(file, "is no longer declared static")
 
     # --- what a step declares ------------------------------------------------------------------
 
@@ -311,6 +315,8 @@ class Declaring(Engine):
     def _revive_as_it_was(self, step: Step, scope: Scope, environment: str) -> None:
         """Make a step live as it was. What is not as it was since then is found by a look."""
         step.environment = environment
+        now = tuple((name, self._hash_env(environment, name)) for name in step.spec.env)
+        step.env_hashes = now
         if step.state is not SUCCEEDED:
             step.attempts = step.putbacks = 0
             if step.state is not PENDING:
@@ -318,18 +324,51 @@ class Declaring(Engine):
             self._enliven(step, scope)
             return
         self._enliven(step, scope)
+        step.skipped = True
         for path in step.spec.out:
             self._set_file(self.graph.files[path], FileState.BUILT)
         recorded = () if step.record is None else step.record.manifest.env
-        now = tuple((name, self._hash_env(environment, name)) for name in step.spec.env)
-        step.env_hashes = now
         changed = [name for name, value in now if value != dict(recorded).get(name, "")]
+        for name in changed:
+            self._out.lines.append(LogLine("UPDATED", name))
         if changed:
-            for name in changed:
-                self._out.lines.append(LogLine("UPDATED", name))
             self._pend(step, f"environment variable {changed[0]} changed")
+        elif step.record is not None and not uptodate.is_record_of(step.record, step.spec):
+            # It was declared otherwise since, and had not been checked when the session ended.
+            self._pend(step, "its declaration changed")
+        elif words := self._changed_supply(step):
+            self._pend(step, words)
+        elif step.products and self.phase != STARTUP:
+            # Plans run: what it claims by what it declared must not stand in their way if it is to run again.
+            self._pend(step, "its files are to be looked at")
+            step.skipped = True
+            return
         else:
-            self._look_anew(step)
+            self._unsupplied[step.key] = step
+        self._look_anew(step)
+
+    def _pend_unsupplied(self) -> None:
+        """Nothing is under way any more that could declare what these steps read."""
+        unsupplied, self._unsupplied = self._unsupplied, {}
+        for step in unsupplied.values():
+            if step.is_live and step.state is SUCCEEDED:
+                files = (self.graph.files[path] for path in step.spec.inp)
+                if words := next((found for file in files if (found := self._missing(file, step))), ""):
+                    self._pend(step, words)
+
+    def _changed_supply(self, step: Step) -> str:
+        """Say which input is, or will be, another one than the step read; that was seen while it was not live."""
+        for path in step.spec.inp:
+            file = self.graph.files[path]
+            maker = file.producer
+            if maker is not None and maker.is_live:
+                if maker.state is not SUCCEEDED:
+                    return f"input '{path}' is to be made again by step '{maker.label}'"
+                if made_by(maker, path) != _read(step, path):
+                    return f"input '{path}' was made again"
+            elif file.seen and file.content != _read(step, path):
+                return f"input '{path}' {'is missing' if file.content is None else 'changed'}"
+        return ""
 
     # --- declaring -----------------------------------------------------------------------------
 
@@ -456,8 +495,11 @@ class Declaring(Engine):
         step.force = step.force or spec.force
         self._forget_attempts(step)
         if step.is_live and is_equal:
+            was_undecided = step.is_undecided
             self.graph.own(step, scope)
             self._respecify(step, spec)
+            if was_undecided:
+                self._decide_products(step)
             return
         if step.state is not PENDING or step.job is not None:
             self._pend(step, "declared again" if is_equal else "its declaration changed")
@@ -590,9 +632,43 @@ class Declaring(Engine):
         """Return a step's scope that gives a pool another size: StepUp's refusal does not depend on who is first."""
         for scope in self.graph.scopes.values():
             if scope.kind is ScopeKind.STEP and (known := scope.pools.get(name)) is not None:
-                if known[0] != size:
+                owner = scope.owner
+                is_in_question = owner is not None and (owner.state in TO_RUN or owner.is_in_question)
+                if known[0] != size and not is_in_question:
                     return scope
         return None
+
+    def _decide_products(self, step: Step) -> None:
+        """A step was undecided until now, and what it declared with it: what of that do others have meanwhile?"""
+        todo = [step]
+        while todo:
+            at = todo.pop()
+            for path in at.spec.out:
+                self._review_readers(self.graph.files[path])
+            scope = at.round
+            if scope is None:
+                continue
+            if at.state is SUCCEEDED and (words := self._conflicting_products(at, scope)):
+                at.force = True
+                self._pend(at, words)
+            for child in scope.steps.values():
+                if child.state in (PENDING, QUEUED):
+                    self._review.append(child)
+                todo.append(child)
+
+    def _conflicting_products(self, step: Step, scope: Scope) -> str:
+        """Say what a step that succeeded declared and others took over, or return nothing."""
+        for name, (size, _) in scope.pools.items():
+            if self._conflicting_pool(name, size) is not None:
+                return f"pool '{name}', which it defines, has another size now"
+        declared = Products() if step.products is None else step.products
+        for key in declared.steps:
+            if key not in scope.steps:
+                return f"step '{one_line(key)}', which it declares, belongs to another one now"
+        for path in declared.statics:
+            if path not in scope.statics:
+                return f"'{path}', which it calls static, is made by a step now"
+        return ""
 
     def _set_pool(self, name: str, size: int | None, tokens: tuple[str, ...], scope: Scope) -> None:
         pool = self.pools.named(name)

@@ -132,6 +132,11 @@ class Engine:
         """PENDING steps that wait for a pool's definition, or for a larger size of it."""
         self._hash_env: Callable[[str, str], str | None] = lambda environment, name: None
         """Returns the keyed hash of a variable's value in an environment; None where it is not set."""
+        self._unsupplied: dict[str, Step] = {}
+        """Steps that may have succeeded with an input that nobody declares: restored before it was, or running when
+
+        that was taken back. As long as plans run, somebody may declare it.
+        """
         self._may_be_stuck = False
         """Since waits were looked at, something that steps wait for may have come to nothing."""
 
@@ -290,7 +295,7 @@ class Engine:
         spec = step.spec
         if step.job is not None:
             return "waits for the end of its earlier job"
-        if self.phase == WATCH:
+        if self.phase in (STARTUP, WATCH):
             return "waits for the next run"
         if spec.block:
             return "blocked (--block)"
@@ -551,8 +556,9 @@ class Engine:
             return ""
         old, new = {str(p) for p in before.files()}, {str(p) for p in now.files()}
         pattern = " ".join(known.patterns)
-        for path in sorted(new - old):
-            if self.phase != RUN:
+        for path in sorted(new - old) if self.phase != RUN else ():
+            file = self.graph.files.get(path)
+            if file is None or not self.graph.is_static(file):
                 self._out.lines.append(LogLine("UPDATED", path))
         some = sorted(new - old) or sorted(old - new)
         what = "now matches" if new - old else "no longer matches"
@@ -563,7 +569,18 @@ class Engine:
         )
 
     def _without_outputs(self, found: tuple[tuple[str, ...], ...]) -> tuple[tuple[str, ...], ...]:
-        return tuple(tuple(path for path in paths if not self.graph.is_output(path)) for paths in found)
+        left = self.graph.left_behind()
+
+        def is_made(path: str) -> bool:
+            # At what a job left that failed, nobody has looked since.
+            is_left = path in left and self._known_content(path) in (None, left[path])
+            return is_left or self.graph.is_output(path)
+
+        return tuple(tuple(path for path in paths if not is_made(path)) for paths in found)
+
+    def _known_content(self, path: str) -> Content | None:
+        known = self._known(path)
+        return None if known is None else known.content
 
     def _see(self, file: File, look: Look) -> None:
         """Take note of what a file is now, and of what follows for its maker and its readers."""
@@ -628,7 +645,8 @@ class Engine:
         """A step that failed gets another chance if an input is not what its last job read."""
         read = None if step.last is None else step.last.inputs.get(file.path)
         # One that changes its own inputs would go on for ever.
-        if (read is None or read.content != file.content) and step.putbacks <= PUT_BACKS:
+        is_hopeless = step.putbacks > PUT_BACKS or step.defers > DEFERS
+        if (read is None or read.content != file.content) and not is_hopeless:
             step.attempts = 0
             self._pend(step, words)
 
@@ -677,7 +695,10 @@ class Engine:
         for glob in searches(step.products.globs):
             if glob in found and (words := self._other_matches(glob, found[glob])):
                 return [words]
-        return [] if step.round is not None else self._unrestorable(step)
+        if step.round is None:
+            return self._unrestorable(step)
+        words = self._conflicting_products(step, step.round)
+        return [words] if words else []
 
     # What a step declares is the matter of `Declaring`.
 
@@ -685,6 +706,9 @@ class Engine:
         raise NotImplementedError
 
     def _unrestorable(self, step: Step) -> list[str]:
+        raise NotImplementedError
+
+    def _conflicting_products(self, step: Step, scope: Scope) -> str:
         raise NotImplementedError
 
     def _restore_products(self, step: Step) -> None:
@@ -697,10 +721,11 @@ class Engine:
         raise NotImplementedError
 
     def _skip(self, step: Step) -> None:
-        step.skipped = True
+        is_restored, step.skipped = step.skipped, True
         step.why = ()
         self._succeed(step, "up to date")
-        self._out.lines.append(LogLine("SKIP", step.key))
+        if not is_restored:
+            self._out.lines.append(LogLine("SKIP", step.key))
         if step.products is not None and step.round is None:
             self._restore_products(step)
 
@@ -754,6 +779,7 @@ class Engine:
             step.made.update(step.record.volatiles)
         step.record = None
         step.products = None
+        self._touch(step)
         self._begin_round(step)
         job.inputs = {path: known for path in spec.inp if (known := self._known(path)) is not None}
         step.attempts += 1
@@ -802,6 +828,8 @@ class Engine:
         for reader in list(file.consumers.values()):
             if reader.state is PENDING:
                 self._review.append(reader)
+            elif reader.is_strict and reader.state is RUNNING:
+                self._unsupplied[reader.key] = reader
             elif reader.is_strict and reader.state in (SUCCEEDED, QUEUED, CHECKING):
                 if self._missing(file, reader):
                     self._pend(reader, f"input '{file.path}' {words}")
@@ -1221,7 +1249,7 @@ class Engine:
         job = step.job
         is_running = job is not None and job.is_launched and job.stop is None
         step.attempts = 1 if is_running else 0
-        step.putbacks = 0
+        step.putbacks = step.defers = 0
         step.not_before = 0.0
 
     def _hold(self, step: Step) -> None:

@@ -14,6 +14,7 @@ from stepup_nb.core.errors import UsageError
 from stepup_nb.core.model import (
     FINISHED,
     SOLID,
+    TO_RUN,
     Content,
     File,
     FileState,
@@ -219,6 +220,20 @@ class Graph:
                 at = path.rfind("/", 0, at)
         return any(self._is_deferred_by(glob, path) for glob in self._deferred)
 
+    def is_meant_static(self, file: File) -> bool:
+        """Tell whether somebody said so of a file itself, by its name or by a pattern, and not of its folder alone."""
+        return bool(file.static) or any(self._is_deferred_by(glob, file.path) for glob in self._deferred)
+
+    def static_through(self, path: str) -> str | None:
+        """Return the node by which a file is static that nobody named: its folder's, or a deferred glob's."""
+        at = path.rfind("/", 0, len(path) - 1)
+        while at > 0:
+            if path[: at + 1] in self._trees:
+                return f"file:{path[: at + 1]}"
+            at = path.rfind("/", 0, at)
+        patterns = (pattern for glob in self._deferred for pattern in glob.patterns)
+        return next((f"dg:{pattern}" for pattern in patterns if nglob.matches(pattern, path)), None)
+
     def is_output(self, path: str) -> bool:
         """Tell whether a file is the work of a step, also of one that is gone, as long as nobody changed it."""
         file = self.files.get(path)
@@ -226,6 +241,15 @@ class Graph:
         if file is None or maker is None:
             return False
         return not maker.is_retired or (file.content is not None and file.content == made_by(maker, path))
+
+    def left_behind(self) -> dict[str, Content]:
+        """Return what steps have made and claim no more, or by a job that failed, as far as it is known."""
+        found: dict[str, Content] = {}
+        for step in self.steps.values():
+            if step.record is not None and not step.is_live:
+                found.update(step.record.volatiles)
+            found.update(step.made)
+        return found
 
     # --- after ---
 
@@ -480,11 +504,11 @@ class Graph:
     def is_superseded(self, step: Step, scope: Scope) -> bool:
         """Tell whether a step is in question: by this new round of its cell, or because its cell was deleted.
 
-        What a plan declared is in question for everybody, as soon as the plan runs again.
+        What a plan declared is in question for everybody, as soon as the plan is to run again.
         """
         return (
             step.key in scope.undecided
-            or step.is_undecided
+            or step.is_in_question
             or (step.scope is not None and step.scope.is_deleted)
         )
 
@@ -547,6 +571,8 @@ class Graph:
         """Tell whether somebody's word that a file is static gives way to a declaration in that scope."""
         owner = self.scopes.get(declarer)
         if owner is None or owner.is_deleted:
+            return True
+        if owner.owner is not None and (owner.owner.state in TO_RUN or owner.owner.is_in_question):
             return True
         if path in owner.undecided_statics:
             return owner is scope or owner.kind is ScopeKind.STEP

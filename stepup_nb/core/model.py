@@ -65,6 +65,9 @@ FINISHED = frozenset({SUCCEEDED, FAILED, CANCELLED})
 RELYING = frozenset({CHECKING, QUEUED, RUNNING, SUCCEEDED})
 """The states of a step that relies on its inputs: they are there, and as they are to be."""
 
+TO_RUN = frozenset({PENDING, CHECKING, QUEUED})
+"""The states of a step that may be going to run."""
+
 
 class FileState(StrEnum):
     """What a file is to the graph (StepUp's words)."""
@@ -417,9 +420,24 @@ class Step:
 
     @property
     def is_undecided(self) -> bool:
-        """Whether the step that declared it runs again, and has not declared it again (yet)."""
-        scope = self.scope
-        return scope is not None and scope.kind is ScopeKind.STEP and self.key in scope.undecided
+        """Whether a step that led to it runs again, and has not declared it, or what leads to it, again (yet)."""
+        at: Step | None = self
+        while at is not None and (scope := at.scope) is not None and scope.kind is ScopeKind.STEP:
+            if at.key in scope.undecided:
+                return True
+            at = scope.owner
+        return False
+
+    @property
+    def is_in_question(self) -> bool:
+        """Whether it is undecided, or a step that led to it is to run, or to be checked, again: what it claims yields."""
+        at: Step | None = self
+        while at is not None and (scope := at.scope) is not None and scope.kind is ScopeKind.STEP:
+            owner = scope.owner
+            if at.key in scope.undecided or (owner is not None and owner.state in TO_RUN):
+                return True
+            at = owner
+        return False
 
     @property
     def label(self) -> str:

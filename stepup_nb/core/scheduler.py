@@ -191,6 +191,9 @@ class Scheduler(Declaring):
         if self._next_phase and not self._looking:
             self._enter_phase()
             self._settle()
+        if self._unsupplied and self.phase not in (STARTUP, WATCH) and self.is_idle():
+            self._pend_unsupplied()
+            self._settle()
         if self._waits:
             self._end_waits()
         if refusal is not None:
@@ -284,6 +287,9 @@ class Scheduler(Declaring):
         phase, self._next_phase = self._next_phase, ""
         self._out.lines.append(LogLine("PHASE", phase))
         self._change_phase(phase)
+        if phase == RUN and all(s.owner is None or s.owner.state is SUCCEEDED for s in self.graph.scopes.values()):
+            # No plan is to run again: what is not declared by now will not be.
+            self._pend_unsupplied()
         if phase == WATCH:
             # What was changed while steps ran is told now (StepUp 3.0).
             self._look_at_all(self.graph.steps.values())
@@ -320,7 +326,7 @@ class Scheduler(Declaring):
 
     def _looked(self, report: FilesLooked, looking: Looking) -> None:
         super()._looked(report, looking)
-        if looking.token:
+        if looking.token and looking.purpose == "look":
             self._out.looked.append(Looked(looking.token))
 
     def _begin_hold(self, m: Hold) -> None:
@@ -418,7 +424,8 @@ class Scheduler(Declaring):
         for step in self.graph.steps.values():
             for path, content in _all_made(step).items() if step.job is None else ():
                 file = self.graph.files.get(path)
-                if path not in kept and not (file is not None and self.graph.is_static(file)):
+                # Its folder may be static: steps still write there, and what they wrote goes with them (StepUp 3.0).
+                if path not in kept and not (file is not None and self.graph.is_meant_static(file)):
                     found[path] = content
         return sorted(found.items())
 
@@ -497,6 +504,8 @@ class Scheduler(Declaring):
                 paths.update(dict.fromkeys(step.spec.inp))
                 if step.state is SUCCEEDED:
                     paths.update(dict.fromkeys(step.spec.out))
+                if step.round is not None:
+                    paths.update(dict.fromkeys(sorted(step.round.statics)))
         globs = self._all_globs()
         return self._look(paths, Looking("look"), globs) if paths or globs else None
 
@@ -589,6 +598,14 @@ class Scheduler(Declaring):
         undecided = {} if scope is None else scope.undecided
         steps = (self.graph.steps.get(job.step) for job in self.jobs.values() if job.step not in undecided)
         return wait.steps is None and any(step is not None and step.state is RUNNING for step in steps)
+
+    def family(self, step: Step) -> list[Step]:
+        """Return a step, what it declared, what that declared in turn, and so on."""
+        found = [step]
+        for at in found:
+            if at.round is not None:
+                found += at.round.steps.values()
+        return found
 
     def number_of_idle_options(self) -> int:
         """Return how many steps are optional and not needed."""

@@ -141,6 +141,20 @@ def make_record(
     return Record(manifest, inp_digest(manifest), outputs, out_digest(outputs), job, ended, volatiles)
 
 
+def is_record_of(record: Record, spec: StepSpec) -> bool:
+    """Tell whether a step that is declared like this may have such a record, whatever its files contain."""
+    m = record.manifest
+    return (m.action, m.command, m.workdir, m.shell) == (
+        spec.action,
+        spec.command,
+        spec.workdir,
+        spec.shell,
+    ) and all(
+        [name for name, _ in recorded] == sorted(declared)
+        for recorded, declared in ((m.inputs, spec.inp), (m.env, spec.env), (record.outputs, spec.out))
+    )
+
+
 def is_up_to_date(record: Record, now: Manifest, outputs: Mapping[str, Content | None]) -> bool:
     """Tell whether the outputs on disk are what the step would make from what it depends on now.
 

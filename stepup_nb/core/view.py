@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from stepup_nb.core.model import CANCELLED, FAILED, FINISHED, Job, Outcome, Pool, Step
+from stepup_nb.core.messages import FilesRemoved
+from stepup_nb.core.model import CANCELLED, FAILED, FINISHED, FileState, Job, Outcome, Pool, Step
 from stepup_nb.core.scheduler import Scheduler
 
 Row = dict[str, Any]
@@ -155,6 +156,7 @@ def nodes(scheduler: Scheduler) -> list[Row]:
                 "creates": [],
                 "consumes": [],
                 "supplies": [],
+                "amended": [],
             }
         row["state"] = row["state"] or state
         if creator is not None:
@@ -199,8 +201,25 @@ def nodes(scheduler: Scheduler) -> list[Row]:
                 if f"file:{path}" not in found:
                     file(path, "root:")
     for step in steps:
+        row = found[f"step:{step.key}"]
+        row["amended"] = sorted(
+            {*step.spec.inp, *step.spec.out, *step.spec.vol}.difference(
+                step.declared.inp, step.declared.out, step.declared.vol
+            )
+        )
         for path in step.spec.inp:
-            link(file(path), found[f"step:{step.key}"])
+            supplier = file(path)
+            if supplier["orphan"] and not step.is_strict and supplier["state"] == "STATIC":
+                # In a notebook, what is there and what no step builds is static by itself.
+                file(path, "root:")
+            if supplier["orphan"] and step.is_strict:
+                through = graph.static_through(path)
+                if through is None:
+                    # Whatever lies there, nobody has said that it is meant (StepUp 3.0).
+                    supplier["state"] = str(FileState.AWAITED)
+                elif through in found:
+                    file(path, through if through.startswith("dg:") else found[through]["creator"])
+            link(supplier, row)
         for target in step.needs_after.values():
             if target is not None:
                 link(found[f"step:{target.key}"], found[f"step:{step.key}"])
@@ -289,6 +308,14 @@ def wait_report(scheduler: Scheduler, steps: list[Step] | None, scope: str, how:
         "skipped": sum(step.skipped for step in awaited),
         "failed": failed,
         "stuck": _cause_rows(causes),
+    }
+
+
+def removed_row(report: FilesRemoved) -> Row:
+    """Return what a cleaning tells: the paths removed, and those kept with the reason."""
+    return {
+        "removed": list(report.removed),
+        "kept": [{"path": path, "why": words} for path, words in report.kept],
     }
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import posixpath
-import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -16,8 +15,7 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any, Protocol
 
-from stepup_nb.core import nglob, view
-from stepup_nb.core.declare import argv
+from stepup_nb.core import view
 from stepup_nb.core.engine import WATCH, over
 from stepup_nb.core.errors import InternalError, StepUpError, UsageError
 from stepup_nb.core.messages import (
@@ -27,7 +25,6 @@ from stepup_nb.core.messages import (
     Decision,
     Declare,
     DeclareGlob,
-    FilesRemoved,
     Hold,
     JobNotStarted,
     LogLine,
@@ -45,13 +42,14 @@ from stepup_nb.core.messages import (
 )
 from stepup_nb.core.model import CANCELLED, FAILED, SUCCEEDED, Job, Step
 from stepup_nb.core.scheduler import Scheduler
-from stepup_nb.director import scripts
+from stepup_nb.director import starting
 from stepup_nb.director.environments import Environments
 from stepup_nb.director.executor import CannotStart, Executor, Stream
-from stepup_nb.director.folders import lister
+from stepup_nb.director.folders import folders_of
 from stepup_nb.director.output import decode
 from stepup_nb.director.reactor import Reactor, Timer
-from stepup_nb.director.server import Client, Request, Server, job_token
+from stepup_nb.director.server import Client, Request, Server
+from stepup_nb.director.starting import Door
 from stepup_nb.director.store import Store, StoreFull
 from stepup_nb.director.watch import Watcher
 
@@ -71,8 +69,6 @@ LINES = 200
 """Log lines in one answer or event."""
 LINE_WORDS = 2000
 """Characters of a command or a reason in a log line."""
-MOST_FOLDERS = 5000
-"""Folders below one ``**`` that are watched; the next full look finds what happens in the others."""
 IDLE_AFTER = 0.5
 """Seconds without work after which the database is put in order."""
 RETRY_STORE = 1.0
@@ -95,16 +91,6 @@ OF_JOBS = frozenset({"Declare", "DeclareStatic", "DeclareGlob", "DefinePool", "A
 
 LATER = (Wait, Clean, Amend, DeclareGlob, LookAgain)
 """What is answered when something has come to its end."""
-
-
-@dataclass(frozen=True, slots=True)
-class Door:
-    """Where and how the steps of a director come back to it."""
-
-    socket: str = ""
-    token: str = ""
-    python: str = "python3"
-    """The interpreter of what is Python."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -555,6 +541,7 @@ class Director:
             "notebook": self.place.notebook,
             "database": self.place.database,
             "director_pid": os.getpid(),
+            "watching": self._watcher is not None,
             "notes": self._all_notes(),
             **found,
         }
@@ -608,7 +595,9 @@ class Director:
             steps = [step for name in names if (step := graph.steps.get(name)) is not None]
         else:
             steps = [graph.find(name) for name in names]
-        return {"rows": [self._row(step) for step in steps]}
+        if request.get("family"):
+            steps = [one for step in steps for one in self.scheduler.family(step)]
+        return {"rows": [self._row(step) for step in dict.fromkeys(steps)]}
 
     def _now(self, client: Client, request: Request) -> dict[str, Any]:
         """Return what changes all the time: who is first in each line, memory in use, and the time."""
@@ -706,33 +695,13 @@ class Director:
         """Watch the folders of all that is known, as far as it matters now."""
         if self._watcher is not None:
             is_of_use = self.scheduler.phase in ("", WATCH)
-            self._watcher.follow(self._folders() if is_of_use else ())
+            graph, root = self.scheduler.graph, self.place.root
+            globs = [glob for scope in graph.scopes.values() for glob in scope.globs]
+            self._watcher.follow(folders_of(graph.files, globs, root) if is_of_use else ())
 
     def _follow_anew(self) -> None:
         self._follow_timer = None
         self._follow()
-
-    def _folders(self) -> set[str]:
-        root = self.place.root
-        folders = {posixpath.dirname(path.rstrip("/")) for path in self.scheduler.graph.files}
-        for scope in self.scheduler.graph.scopes.values():
-            for glob in scope.globs:
-                for pattern in glob.patterns:
-                    folders |= self._folders_of(pattern)
-        return {posixpath.normpath(posixpath.join(root, folder)) for folder in folders}
-
-    def _folders_of(self, pattern: str) -> set[str]:
-        """Return the folders in which a match of a pattern may come up."""
-        parts: list[str] = []
-        for part in pattern.rstrip("/").split("/")[:-1]:
-            if nglob.has_wildcard(part):
-                break
-            parts.append(part)
-        base = "/".join(parts)
-        if not nglob.has_wildcard("/".join(pattern.split("/")[:-1])):
-            return {base}
-        deeper = nglob.search([f"{base}/**/" if base else "**/"], {}, lister(self.place.root))[0]
-        return {base, *(path.rstrip("/") for path in deeper[:MOST_FOLDERS])}
 
     def _on_change(self, paths: frozenset[str]) -> None:
         """Something changed: a look tells what, whether or not it was that."""
@@ -775,49 +744,17 @@ class Director:
                 self._looker.remove(instruction)
 
     def _start(self, start: StartJob) -> None:
-        spec, root = start.spec, self.place.root
+        spec, root, job = start.spec, self.place.root, start.job.id
         step = self.scheduler.graph.steps.get(start.job.step)
         try:
-            folders = {posixpath.dirname(path.rstrip("/")) for path in (*spec.out, *spec.vol)}
-            if step is not None and step.is_strict:
-                # Folders are not tracked (StepUp 4.0): that of a plan's step is made as those of its outputs are.
-                folders.add(spec.workdir)
-            for folder in folders:
-                if folder:
-                    os.makedirs(posixpath.join(root, folder), exist_ok=True)
-            words = argv(spec, self._door.python, _RUNNER)
-            if (trouble := scripts.trouble(spec, root)) is not None:
-                self.report(JobNotStarted(start.job.id, trouble, is_transient=False))
-                return
-        except OSError as error:
-            trouble = f"cannot make the folder of an output: {error.strerror} ('{error.filename}')"
-            self.report(JobNotStarted(start.job.id, trouble, is_transient=False))
-            return
-        except ValueError as error:
-            self.report(JobNotStarted(start.job.id, f"cannot be started: {error}", is_transient=False))
-            return
-        try:
-            workdir = posixpath.join(root, spec.workdir)
-            self._executor.start(start.job.id, words, workdir, self._environment(start))
+            is_strict = step is not None and step.is_strict
+            words = starting.prepare(spec, root, self._door.python, is_strict=is_strict)
+            environment = self._environments.for_step(start.environment, spec.env)
+            environment.update(start.variables)
+            environment |= starting.variables(spec, root, self._door, job, environment.get("PYTHONPATH"))
+            self._executor.start(job, words, posixpath.join(root, spec.workdir), environment)
         except CannotStart as cannot:
-            self.report(JobNotStarted(start.job.id, cannot.words, cannot.is_transient))
-
-    def _environment(self, start: StartJob) -> dict[str, str]:
-        spec, root = start.spec, self.place.root
-        environment = self._environments.for_step(start.environment, spec.env)
-        environment.update(start.variables)
-        environment["PYTHONUNBUFFERED"] = "1"
-        environment["STEPUP_ROOT"] = root
-        environment["STEPUP_DIRECTOR_SOCKET"] = self._door.socket
-        environment["STEPUP_NB_TOKEN"] = job_token(self._door.token, start.job.id)
-        environment["STEPUP_STEP_I"] = str(start.job.id)
-        path = environment.get("PYTHONPATH")
-        environment["PYTHONPATH"] = f"{_SHIM}{os.pathsep}{path}" if path else _SHIM
-        environment["HERE"] = spec.workdir
-        environment["ROOT"] = (
-            "." if spec.workdir == "." else posixpath.relpath(root, posixpath.join(root, spec.workdir))
-        )
-        return environment
+            self.report(JobNotStarted(job, cannot.words, cannot.is_transient))
 
     # --- telling -------------------------------------------------------------------------------
 
@@ -843,7 +780,7 @@ class Director:
             for client, request in resting:
                 client.answer(request, {})
         for removed in decision.removed:
-            self._answer_asked(removed.token, lambda asked, report=removed: _removed_row(report))  # type: ignore[misc]
+            self._answer_asked(removed.token, lambda asked, report=removed: view.removed_row(report))  # type: ignore[misc]
         lines = [self._line(line, decision.jobs.get(line.job or 0)) for line in decision.lines]
         self._lines += lines
         if not self._server.has_subscribers():
@@ -938,10 +875,6 @@ class Director:
 
 
 _LATER_NAMES = frozenset(kind.__name__ for kind in LATER)
-_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-_RUNNER = os.path.join(_PACKAGE, "plan", "runner.py")
-_SHIM = os.path.join(_PACKAGE, "shim")
-"""What lets scripts import ``stepup.core.api``."""
 
 
 def _not_understood(error: Exception) -> StepUpError:
@@ -962,16 +895,3 @@ def _whole(request: Request, name: str) -> int:
     if type(value) is not int or abs(value) > _LARGEST:
         raise ValueError(f"'{name}': a whole number is expected, not {value!r:.40}")
     return value
-
-
-def _removed_row(report: FilesRemoved) -> dict[str, Any]:
-    return {
-        "removed": list(report.removed),
-        "kept": [{"path": path, "why": words} for path, words in report.kept],
-    }
-
-
-def steady_clock() -> Callable[[], float]:
-    """Return a clock that tells seconds since the epoch and never jumps or goes backwards."""
-    start = time.time() - time.monotonic()
-    return lambda: start + time.monotonic()

@@ -106,3 +106,9 @@ class Reactor:
         os.read(self._wake_r, 4096)
         # Whoever posts from now on writes again; what was posted before is called in this turn.
         self._is_awake = False
+
+
+def steady_clock() -> Callable[[], float]:
+    """Return a clock that tells seconds since the epoch and never jumps or goes backwards."""
+    start = time.time() - time.monotonic()
+    return lambda: start + time.monotonic()

@@ -116,3 +116,28 @@ def from_blob(blob: bytes) -> str:
     if blob[:1] == b"\0":
         return blob[1:].decode("utf-8", "surrogatepass")
     return blob.decode("utf-8", "surrogateescape")
+
+
+# --- a transaction ------------------------------------------------------------------------------
+
+
+class Work:
+    """What one transaction writes, and what is known to be stored once it has."""
+
+    __slots__ = ("after", "rows")
+
+    def __init__(self) -> None:
+        self.rows: dict[str, list[tuple[Any, ...]]] = {}
+        self.after: list[tuple[dict[Any, Any], Any, Any]] = []
+
+    def add(self, statement: str, row: tuple[Any, ...]) -> None:
+        """Have a statement carried out with the values of a row."""
+        rows = self.rows.get(statement)
+        if rows is None:
+            self.rows[statement] = [row]
+        else:
+            rows.append(row)
+
+    def know(self, table: dict[Any, Any], name: Any, row: Any) -> None:
+        """Take note of a table's row once it is stored; None: there is none any more."""
+        self.after.append((table, name, row))

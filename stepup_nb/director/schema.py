@@ -661,3 +661,12 @@ def move_aside(path: str) -> str:
 
 def _words(error: OSError) -> str:
     return (error.strerror or str(error)).lower()
+
+
+def set_aside(path: str, why: str) -> str:
+    """Move an unusable file aside, and return a note of it, in words for people."""
+    aside = move_aside(path)
+    return (
+        f"SNB-310 '{shown(path)}' is not a usable state file ({why}). "
+        f"Moved to '{shown(aside)}'. Everything will be checked again."
+    )

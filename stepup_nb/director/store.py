@@ -15,32 +15,40 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from hmac import compare_digest
 from operator import attrgetter
-from typing import Any, NamedTuple
+from typing import Any
 
 from stepup_nb import __version__
 from stepup_nb.core.errors import UsageError
-from stepup_nb.core.messages import Decision, spec_from_json, spec_to_json
+from stepup_nb.core.messages import Decision
 from stepup_nb.core.model import (
     FINISHED,
-    Content,
     File,
     FileHash,
-    Glob,
     Job,
     Pool,
-    Products,
     Step,
-    StepSpec,
     StepState,
 )
 from stepup_nb.core.scheduler import Restored
-from stepup_nb.core.uptodate import Record
 from stepup_nb.director import schema, secret
+from stepup_nb.director.results import (
+    NEVER_ENDED,
+    Declared,
+    Disbelieved,
+    Ended,
+    Kept,
+    Row,
+    kept_of,
+    spec_of,
+    spec_words,
+    words_of,
+)
 from stepup_nb.director.rows import (
     HISTORY,
     INSERT_JOB,
     JOB,
     UNREADABLE,
+    Work,
     decode,
     encode,
     fits,
@@ -88,71 +96,8 @@ class Loaded:
     """Keys of steps that were running when the last session ended."""
 
 
-class Kept(NamedTuple):
-    """What is remembered of a step's results."""
-
-    record: Record | None
-    """Of its last success; None while none holds."""
-    products: Products | None = None
-    """What it declared then."""
-    made: tuple[tuple[str, Content], ...] = ()
-    """What its jobs left that no record tells of, sorted by path."""
-
-    def give(self, step: Step) -> None:
-        """Let a step have it."""
-        step.record, step.products, step.made = self.record, self.products, dict(self.made)
-
-
-class _Disbelieved:
-    """Stands for a stored result that somebody else recorded."""
-
-
-_Declared = tuple[int, int, bool, str | None, str | None, str]
-"""Order, number of the occurrence, whether it is retired; id, kind and title of its scope."""
-
-_UNDECLARED: _Declared = (0, 0, False, None, None, "")
-
-_Ended = tuple[str, str, int | None]
-"""State, reason, and the last job."""
-
-_NEVER_ENDED: _Ended = (StepState.PENDING.value, "", None)
-
 _Table = Sequence[tuple[Any, ...]]
 """Rows as they are stored."""
-
-
-class _Row(NamedTuple):
-    """What is stored of a step: enough to tell whether, and what, has to be written."""
-
-    id: int
-    spec: StepSpec
-    text: str
-    """The spec as it is stored; empty: nothing is stored yet."""
-    declared: _Declared = _UNDECLARED
-    ended: _Ended = _NEVER_ENDED
-    kept: Kept | _Disbelieved | None = None
-
-
-class _Work:
-    """What one transaction writes, and what is known to be stored once it has."""
-
-    __slots__ = ("after", "rows")
-
-    def __init__(self) -> None:
-        self.rows: dict[str, list[tuple[Any, ...]]] = {}
-        self.after: list[tuple[dict[Any, Any], Any, Any]] = []
-
-    def add(self, statement: str, row: tuple[Any, ...]) -> None:
-        """Have a statement carried out with the values of a row."""
-        rows = self.rows.get(statement)
-        if rows is None:
-            self.rows[statement] = [row]
-        else:
-            rows.append(row)
-
-    def know(self, table: dict[Any, Any], name: Any, row: Any) -> None:
-        """Take note of a table's row once it is stored; None: there is none any more."""
-        self.after.append((table, name, row))
 
 
 class Store:
@@ -184,7 +129,7 @@ class Store:
         self._names: dict[str, int] = {}
         self._unwritten: dict[str, int] = {}
         self._next_name = 1
-        self._rows: dict[str, _Row] = {}
+        self._rows: dict[str, Row] = {}
         self._files: dict[str, tuple[int, FileHash]] = {}
         self._next_file = 1
         self._pools: dict[str, tuple[Any, ...]] = {}
@@ -261,7 +206,7 @@ class Store:
                 schema.upgrade(path)
                 return cls._begun(schema.connect(path), path, notes, is_in_memory=False)
             except schema.Unusable as why:
-                notes.append(_moved_aside(path, str(why)))
+                notes.append(schema.set_aside(path, str(why)))
         raise schema.Unwritable("what was written there cannot be read again")
 
     @classmethod
@@ -285,7 +230,7 @@ class Store:
         db = self._db
         self._settings = dict(db.execute("SELECT name, value FROM setting"))
         before = {name: decode(value) for name, value in self._settings.items()}
-        work = _Work()
+        work = Work()
         if before.get("run") is not None:
             # The last session did not end in order. What ran has no result, also not the one before.
             jobs = db.execute("SELECT id, step FROM job WHERE outcome IS NULL ORDER BY id").fetchall()
@@ -388,7 +333,7 @@ class Store:
         StoreFull
             Nothing was written for now; the same call may succeed later.
         """
-        work = _Work()
+        work = Work()
         for key, step in decision.steps.items():
             if key in forgotten:
                 self._forget(work, key)
@@ -414,7 +359,7 @@ class Store:
         """Remember one setting, which may be any JSON; raise as `save` does."""
         self.save(Decision(), lambda job: (b"", b""), settings={name: value})
 
-    def _commit(self, work: _Work) -> None:
+    def _commit(self, work: Work) -> None:
         try:
             self._transact(work)
         except sqlite3.Error as error:
@@ -425,7 +370,7 @@ class Store:
             self._renew(f"SNB-310 '{schema.shown(self.path)}' broke while it was in use ({error})")
             self._transact(work)
 
-    def _transact(self, work: _Work) -> None:
+    def _transact(self, work: Work) -> None:
         db = self._db
         try:
             db.execute("BEGIN")
@@ -448,31 +393,31 @@ class Store:
             else:
                 table[name] = row
 
-    def _write_settings(self, work: _Work, settings: Mapping[str, Any]) -> None:
+    def _write_settings(self, work: Work, settings: Mapping[str, Any]) -> None:
         for name, value in settings.items():
             words = encode(value)
             if self._settings.get(name) != words:
                 self._put_setting(work, name, words)
 
-    def _put_setting(self, work: _Work, name: str, words: str) -> None:
+    def _put_setting(self, work: Work, name: str, words: str) -> None:
         work.add("INSERT OR REPLACE INTO setting (name, value) VALUES (?, ?)", (name, words))
         work.know(self._settings, name, words)
 
-    def _write_step(self, work: _Work, key: str, step: Step) -> None:
-        old = self._rows.get(key) or _Row(self._name(key), step.spec, "")
+    def _write_step(self, work: Work, key: str, step: Step) -> None:
+        old = self._rows.get(key) or Row(self._name(key), step.spec, "")
         spec, scope, state = step.spec, step.scope, step.state
-        kept: Kept | _Disbelieved | None = None
+        kept: Kept | Disbelieved | None = None
         if step.record is not None or step.made:
             kept = Kept(step.record, step.products, tuple(sorted(step.made.items())))
-            if isinstance(old.kept, Kept) and _is_same(old.kept, kept):
+            if isinstance(old.kept, Kept) and kept.is_same(old.kept):
                 kept = old.kept
-        ended: _Ended
-        declared: _Declared
+        ended: Ended
+        declared: Declared
         if scope is not None:
             declared = (step.seq, step.number, step.is_retired, scope.id, scope.kind.value, scope.title)
         else:
             declared = (step.seq, step.number, step.is_retired, *old.declared[3:5], step.cell)
-        is_disbelieved = isinstance(old.kept, _Disbelieved)
+        is_disbelieved = isinstance(old.kept, Disbelieved)
         if state in FINISHED:
             last = step.last
             ended = (state.value, step.reason, None if last is None else last.id)
@@ -490,7 +435,7 @@ class Store:
         text = old.text
         if not text or (old.spec is not spec and (old.spec != spec or step.unamended is not None)):
             text = spec_words(step)
-        row = _Row(old.id, spec, text, declared, ended, kept)
+        row = Row(old.id, spec, text, declared, ended, kept)
         if text is not old.text or declared != old.declared:
             self._put_step(work, row)
         if kept is not old.kept or (text is not old.text and isinstance(kept, Kept)):
@@ -504,7 +449,7 @@ class Store:
             )
         work.know(self._rows, key, row)
 
-    def _put_step(self, work: _Work, row: _Row) -> None:
+    def _put_step(self, work: Work, row: Row) -> None:
         seq, number, is_retired, scope, kind, cell = row.declared
         work.add(
             "INSERT OR REPLACE INTO step (id, seq, number, is_retired, scope_id, scope_kind, cell, spec)"
@@ -521,7 +466,7 @@ class Store:
             ),
         )
 
-    def _put_result(self, work: _Work, key: str, row: _Row) -> None:
+    def _put_result(self, work: Work, key: str, row: Row) -> None:
         state, reason, last = row.ended
         words = seal = None
         if isinstance(row.kept, Kept):
@@ -533,7 +478,7 @@ class Store:
             (row.id, state, to_blob(reason), last, words, seal),
         )
 
-    def _forget(self, work: _Work, key: str) -> None:
+    def _forget(self, work: Work, key: str) -> None:
         row = self._rows.get(key)
         if row is not None:
             work.add("DELETE FROM step WHERE id = ?", (row.id,))
@@ -542,7 +487,7 @@ class Store:
             work.add("DELETE FROM tail WHERE job IN (SELECT id FROM job WHERE step = ?)", (row.id,))
             work.know(self._rows, key, None)
 
-    def _write_file(self, work: _Work, file: File) -> None:
+    def _write_file(self, work: Work, file: File) -> None:
         look = file.look
         if not isinstance(look, FileHash) or not fits(look):
             look = None
@@ -557,7 +502,7 @@ class Store:
         elif look != known[1]:
             self._put_file(work, file.path, known[0], look)
 
-    def _put_file(self, work: _Work, path: str, number: int, look: FileHash) -> None:
+    def _put_file(self, work: Work, path: str, number: int, look: FileHash) -> None:
         digest, size, mode, inode, mtime, ctime, looked = look
         work.add(
             "INSERT OR REPLACE INTO file"
@@ -567,7 +512,7 @@ class Store:
         )
         work.know(self._files, path, (number, look))
 
-    def _write_pool(self, work: _Work, pool: Pool) -> None:
+    def _write_pool(self, work: Work, pool: Pool) -> None:
         row = (pool.size, pool.tokens, pool.scope) if pool.is_defined else None
         if row == self._pools.get(pool.name):
             return
@@ -577,7 +522,7 @@ class Store:
         else:
             self._put_pool(work, pool.name, row)
 
-    def _put_pool(self, work: _Work, name: str, row: tuple[Any, ...]) -> None:
+    def _put_pool(self, work: Work, name: str, row: tuple[Any, ...]) -> None:
         size, tokens, scope = row
         work.add(
             "INSERT OR REPLACE INTO pool (name, size, tokens, scope) VALUES (?, ?, ?, ?)",
@@ -585,7 +530,7 @@ class Store:
         )
         work.know(self._pools, name, row)
 
-    def _write_job(self, work: _Work, job: Job, tails: Callable[[int], tuple[bytes, bytes]]) -> None:
+    def _write_job(self, work: Work, job: Job, tails: Callable[[int], tuple[bytes, bytes]]) -> None:
         is_known = job.id in self._unfinished
         outcome = None if job.outcome is None else job.outcome.value
         news = (
@@ -696,15 +641,15 @@ class Store:
             self._transact(work)
             self.notes.append(f"{what}. No new one can be written ({trouble}): nothing will be remembered.")
 
-    def _everything(self, jobs: _Table, tails: _Table) -> _Work:
+    def _everything(self, jobs: _Table, tails: _Table) -> Work:
         """Return what writes all that is known, and this history, into empty tables."""
-        work = _Work()
+        work = Work()
         self._unwritten = dict(self._names)
         for name, words in self._settings.items():
             self._put_setting(work, name, words)
         for key, row in self._rows.items():
             self._put_step(work, row)
-            if row.ended != _NEVER_ENDED or row.kept is not None:
+            if row.ended != NEVER_ENDED or row.kept is not None:
                 self._put_result(work, key, row)
         for path, (number, look) in self._files.items():
             self._put_file(work, path, number, look)
@@ -782,19 +727,19 @@ class Store:
         return Loaded(
             restored,
             settings,
-            tuple(key for key, row in self._rows.items() if isinstance(row.kept, _Disbelieved)),
+            tuple(key for key, row in self._rows.items() if isinstance(row.kept, Disbelieved)),
             tuple(keys[number] for number in self._interrupted),
         )
 
     def _step(self, key: str, row: tuple[Any, ...], lasts: dict[int, Job]) -> Step:
         number, seq, occurrence, is_retired, scope, kind, cell, text, state, reason, last, words, seal = row
         spec, unamended = spec_of(text)
-        kept: Kept | _Disbelieved | None = None
+        kept: Kept | Disbelieved | None = None
         if words is not None:
             is_ours = compare_digest(self._seal(key, text, words), seal)
-            kept = kept_of(words) if is_ours else _Disbelieved()
-        ended: _Ended = _NEVER_ENDED if state is None else (state, from_blob(reason), last)
-        declared: _Declared = (
+            kept = kept_of(words) if is_ours else Disbelieved()
+        ended: Ended = NEVER_ENDED if state is None else (state, from_blob(reason), last)
+        declared: Declared = (
             seq,
             occurrence,
             is_retired == 1,
@@ -802,12 +747,12 @@ class Store:
             kind,
             from_blob(cell),
         )
-        self._rows[key] = _Row(number, spec, text, declared, ended, kept)
+        self._rows[key] = Row(number, spec, text, declared, ended, kept)
         step = Step(
             key, spec, seq, occurrence, cell=declared[5], is_retired=declared[2], last=lasts.get(last)
         )
         step.unamended = unamended
-        if not isinstance(kept, _Disbelieved):
+        if not isinstance(kept, Disbelieved):
             step.state, step.reason = StepState(ended[0]), ended[1]
             if kept is not None:
                 kept.give(step)
@@ -853,7 +798,7 @@ class Store:
     @property
     def is_trusted(self) -> bool:
         """Whether all results that are stored were recorded with this user's key."""
-        return not any(isinstance(row.kept, _Disbelieved) for row in self._rows.values())
+        return not any(isinstance(row.kept, Disbelieved) for row in self._rows.values())
 
     def trust(self) -> dict[str, Kept]:
         """Believe the results that somebody else recorded, from now on; return them by key of their step.
@@ -863,10 +808,10 @@ class Store:
         StoreFull
             Nothing was changed for now.
         """
-        work = _Work()
+        work = Work()
         believed = {}
         for key, row in self._rows.items():
-            if not isinstance(row.kept, _Disbelieved):
+            if not isinstance(row.kept, Disbelieved):
                 continue
             for (words,) in self._ask("SELECT record FROM result WHERE step = ?", (row.id,)):
                 try:
@@ -911,7 +856,7 @@ class Store:
             if met[step] > kept:
                 old.append((job, step))
         oldest = old[-_PRUNED_AT_ONCE:]
-        work = _Work()
+        work = Work()
         for job, _ in oldest:
             work.add("DELETE FROM job WHERE id = ?", (job,))
             work.add("DELETE FROM tail WHERE job = ?", (job,))
@@ -939,81 +884,7 @@ class Store:
             self._renew(f"SNB-310 '{schema.shown(self.path)}' broke while it was in use ({error})")
 
 
-def _is_same(one: Kept, other: Kept) -> bool:
-    return one.record is other.record and one.products is other.products and one.made == other.made
-
-
-def words_of(kept: Kept) -> str:
-    """Return what the table keeps of a result."""
-    record, products, made = kept
-    form: dict[str, Any] = {"record": None if record is None else record.to_json()}
-    if products is not None:
-        form["products"] = [products.steps, products.statics, products.globs, products.pools]
-    if made:
-        form["made"] = made
-    return encode(form)
-
-
-def kept_of(words: str) -> Kept:
-    """Return the result that the table keeps; up to schema 1 that was a record alone."""
-    form = decode(words)
-    if isinstance(form, list):
-        return Kept(Record.from_json(form))
-    record, products = form["record"], form.get("products")
-    return Kept(
-        None if record is None else Record.from_json(record),
-        None if products is None else _products(*products),
-        tuple((path, (digest, size, mode)) for path, (digest, size, mode) in form.get("made", ())),
-    )
-
-
-def _products(steps: list[Any], statics: list[Any], globs: list[Any], pools: list[Any]) -> Products:
-    return Products(
-        tuple(steps),
-        tuple(statics),
-        tuple(
-            Glob(
-                tuple(patterns),
-                tuple((name, sub) for name, sub in subs),
-                tuple(tuple(paths) for paths in found),
-                is_deferred is True,
-            )
-            for patterns, subs, found, is_deferred in globs
-        ),
-        tuple((name, size, tuple(tokens)) for name, size, tokens in pools),
-    )
-
-
-_AMENDED = ("inp", "out", "vol", "env")
-
-
-def spec_words(step: Step) -> str:
-    """Return what the table keeps of a declaration, and of what was amended."""
-    form = spec_to_json(step.declared)
-    if step.unamended is not None:
-        form["amended"] = [getattr(step.spec, name) for name in _AMENDED]
-    return encode(form)
-
-
-def spec_of(words: str) -> tuple[StepSpec, StepSpec | None]:
-    """Return what counts of a step, and what was declared where that is less."""
-    form = decode(words)
-    amended = form.pop("amended", None)
-    spec = spec_from_json(form)
-    if amended is None:
-        return spec, None
-    return spec_from_json({**form, **dict(zip(_AMENDED, amended, strict=True))}), spec
-
-
 def _full(error: sqlite3.Error) -> StoreFull:
     if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_FULL:
         return StoreFull("SNB-320 no space left for the state file; scheduling paused")
     return StoreFull(f"SNB-320 the state file cannot be written ({error}); scheduling paused")
-
-
-def _moved_aside(path: str, why: str) -> str:
-    aside = schema.move_aside(path)
-    return (
-        f"SNB-310 '{schema.shown(path)}' is not a usable state file ({why}). "
-        f"Moved to '{schema.shown(aside)}'. Everything will be checked again."
-    )

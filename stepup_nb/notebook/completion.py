@@ -60,7 +60,7 @@ class StepUpMatcher:
         line
             The line up to the cursor.
         is_first
-            Whether it is the first of its cell, where ``%%runsh`` may stand.
+            Whether it is the first of its cell, where ``%%runsh`` and ``%%runpy`` may stand.
         """
         given = _last_word(line)
         head, *before = line[: len(line) - len(given)].split() or [""]
@@ -69,9 +69,11 @@ class StepUpMatcher:
         elif "=" in head and head.partition("=")[0].isidentifier():
             head = head.partition("=")[2]
         found: Iterable[str] | None
-        if head == "%%runsh" and is_first:
+        if head in ("%%runsh", "%%runpy") and is_first:
             found = self._of_step(before, given, CELL_OPTIONS)
-        elif head == "%runsh":
+        elif head == "%runpy" and (not before or "--" in before):
+            found = [*_flags(MAGIC_OPTIONS), *self._paths(given)]
+        elif head in ("%runsh", "%runpy"):
             found = self._of_step(before, given, MAGIC_OPTIONS)
         elif head == "%pool":
             found = [*([] if before else self._pools()), *_flags(POOL_OPTIONS)]
@@ -119,6 +121,7 @@ class StepUpMatcher:
             "STEP": self._steps,
             "POOL": self._pools,
             "PATH": lambda: self._paths(given),
+            "on|off": lambda: ["on", "off"],
         }
         return [*_flags(verb.options), *known.get(verb.words, list)()]
 

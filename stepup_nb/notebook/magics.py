@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import inspect
 import json
+import os
+import shlex
 import shutil
 from collections import ChainMap
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -26,9 +28,10 @@ from IPython.core.magic import (
 from IPython.display import publish_display_data
 
 from stepup_nb.client.handles import StepHandle
+from stepup_nb.client.machine import usable_cores, workers_from
 from stepup_nb.client.session import check
-from stepup_nb.core import public
-from stepup_nb.core.declare import OPTIONS, PLAIN_SCRIPT_SHELL, SCRIPT_SHELL, Option
+from stepup_nb.core import graphs, public
+from stepup_nb.core.declare import OPTIONS, PLAIN_SCRIPT_SHELL, PYTHON_CODE, SCRIPT_SHELL, Option
 from stepup_nb.core.errors import StepsFailed, UsageError
 from stepup_nb.core.words import counted, did_you_mean
 from stepup_nb.notebook import ansi, show
@@ -77,6 +80,14 @@ def _aligned(rows: Iterable[tuple[str, str]], width: int) -> str:
     )
 
 
+def first_word(command: str) -> list[str]:
+    """Return the first word of a command, if it has one; what is wrong with its quotes is told when it runs."""
+    try:
+        return shlex.split(command)[:1]
+    except ValueError:
+        return []
+
+
 @dataclass(frozen=True, slots=True)
 class WaitLine:
     """What ``%stepup wait`` was asked for."""
@@ -116,7 +127,7 @@ class WaitLine:
 
 @magics_class
 class StepUpMagics(Magics):
-    """``%pool``, ``%runsh``, ``%%runsh``, ``%static`` and ``%stepup``."""
+    """``%pool``, ``%runsh``, ``%runpy``, ``%static`` and ``%stepup``, the cell magics among them."""
 
     def __init__(self, extension: Extension) -> None:
         super().__init__(extension.ip)
@@ -223,13 +234,13 @@ class StepUpMagics(Magics):
         self._declare(cell, found)
         return None
 
-    def _declare(self, command: str, found: Line) -> StepHandle:
+    def _declare(self, command: str, found: Line, action: str = "runsh") -> StepHandle:
         options = dict(found.options)
         variable, is_waiting = options.pop("var", None), options.pop("wait", False)
         if variable is not None and not str(variable).isidentifier():
             raise UsageError("SNB-109", f"'{variable}' is no name of a variable.", "", "write '--var NAME'")
         with self.extension.quietly(options.pop("quiet", False)):
-            handle = self.extension.begin_session().declare("runsh", command, **options)
+            handle = self.extension.begin_session().declare(action, command, **options)
         if variable is not None:
             self.extension.ip.user_ns[variable] = handle
         if not self.extension.has_front_end:
@@ -240,6 +251,53 @@ class StepUpMagics(Magics):
         return handle
 
     runsh.__doc__ = inspect.cleandoc(str(runsh.__doc__)).replace("OPTIONS", help_of(CELL_OPTIONS))
+
+    # --- %runpy --------------------------------------------------------------------------------
+
+    @output_can_be_silenced
+    @no_var_expand
+    @needs_local_scope
+    @line_cell_magic
+    def runpy(self, line: str, cell: str | None = None, local_ns: Names | None = None) -> StepHandle | None:
+        """Declare a step that runs Python in a process of its own, and return at once.
+
+        In a line, a script with its arguments follows the options; the handle is returned::
+
+          %runpy -p test -o a.txt -- ./make.py --size 3
+
+        As a cell, the rest of the cell is the program, run by this kernel's own interpreter::
+
+          %%runpy --out squares.txt
+          with open("squares.txt", "w") as file:
+              file.writelines(f"{i * i}\\n" for i in range(10))
+
+        Nothing of the notebook's variables is in it: what goes in and out are files. The script, and every module
+        of the project that it imports, are inputs by themselves; which these are is known once it has run.
+
+        Options, which come first ('--' ends them):
+
+        OPTIONS
+        """
+        if cell is None:
+            found = parse(self._expanded(line, "%runpy", local_ns), MAGIC_OPTIONS, magic="%runpy")
+            found.options.setdefault("inp", []).extend(first_word(found.rest))
+            return self._declare(found.rest, found, "runpy")
+        found = parse(self._expanded(line, "%%runpy", local_ns), CELL_OPTIONS, magic="%%runpy")
+        if found.rest:
+            raise UsageError(
+                "SNB-109",
+                f"'{found.rest}' stands where only options may be.",
+                "the program of '%%runpy' is the rest of the cell",
+                "put it on the next line, or use '%runpy' for a script",
+            )
+        if found.options.pop("expand", False):
+            names = ChainMap(dict(local_ns or {}), self.extension.ip.user_ns)
+            cell = expand(cell, names, magic="%%runpy")
+        found.options["shell"] = PYTHON_CODE
+        self._declare(cell, found, "runpy")
+        return None
+
+    runpy.__doc__ = inspect.cleandoc(str(runpy.__doc__)).replace("OPTIONS", help_of(CELL_OPTIONS))
 
     # --- %static -------------------------------------------------------------------------------
 
@@ -386,6 +444,50 @@ class StepUpMagics(Magics):
         if not found["removed"] and not found["kept"]:
             print("no outdated outputs")
 
+    def _boot(self, line: Line) -> None:
+        session = self.extension.begin_session()
+        if "num-workers" in line.options:
+            number = workers_from(str(line.options["num-workers"]), usable_cores())
+            if number is None:
+                raise UsageError(
+                    "SNB-109",
+                    f"'{line.options['num-workers']}' is no number of workers.",
+                    "",
+                    "give a count such as 4, or a multiple of the cores such as 1.5",
+                )
+            session.set_workers(number)
+        handle = session.boot(line.words[0] if line.words else "plan.py")
+        if not self.extension.has_front_end:
+            print(f"booting {handle.name}")
+
+    def _watch(self, line: Line) -> None:
+        by = self.extension.begin_session().watch({"on": True, "off": False}.get(line.words[0], None))
+        if line.words[0] == "on":
+            ways = {"events": "what the system tells of files", "scan": "looking at all files every second"}
+            print(f"watching, by {ways.get(by, by)}: what depends on a changed file runs again by itself")
+        else:
+            print("not watching any more")
+
+    def _graph(self, line: Line) -> None:
+        session = self.extension.begin_session()
+        kind: graphs.Kind = "provenance" if "provenance" in line.options else "dependency"
+        if line.words:
+            # As `graph()` does: three files.
+            from stepup_nb.client.pictures import write
+
+            for name in write(session.nodes(), os.path.join(session.place.root, line.words[0])):
+                print(f"wrote {ansi.one_line(name, 200)}")
+            return
+        nodes = session.nodes()
+        if "dot" in line.options:
+            print((graphs.provenance_dot if kind == "provenance" else graphs.dependency_dot)(nodes), end="")
+        elif "text" in line.options or not self.extension.has_front_end:
+            print(graphs.outline(nodes, kind), end="")
+        else:
+            from stepup_nb.notebook.graph_view import bundle
+
+            publish_display_data(dict(bundle(nodes, kind)))
+
     def _forget(self, line: Line) -> None:
         found = self.extension.begin_session().forget(*line.words)
         print(f"forgot {counted(len(found), 'step')}")
@@ -497,6 +599,34 @@ VERBS: dict[str, Verb] = {
         "remove outputs of steps that are gone",
         StepUpMagics._clean,
         (_switch("--dry-run", "only say what would be removed"),),
+    ),
+    "boot": Verb(
+        "boot [-n N] [PLAN]",
+        "run a plan.py of StepUp's, and all that it declares, as steps of this notebook",
+        StepUpMagics._boot,
+        (Option(("-n", "--num-workers"), "N", "steps running at once: 4, or 1.5 times the cores"),),
+        words="PATH",
+        most=1,
+    ),
+    "watch": Verb(
+        "watch on|off",
+        "run again by itself what depends on a file that changes",
+        StepUpMagics._watch,
+        words="on|off",
+        least=1,
+        most=1,
+    ),
+    "graph": Verb(
+        "graph [--provenance] [--dot|--text] [PREFIX]",
+        "the graph of steps and files, or who declared what; with PREFIX into files",
+        StepUpMagics._graph,
+        (
+            _switch("--provenance", "who declared what"),
+            _switch("--dot", "for Graphviz"),
+            _switch("--text", "in lines"),
+        ),
+        words="PREFIX",
+        most=1,
     ),
     "forget": Verb(
         "forget STEP ...",

@@ -29,7 +29,9 @@ def new_id() -> str:
 
 
 class CellRecord(Live):
-    """The record under a cell that declared steps."""
+    """The record under a cell that declared steps, and of what these declared in turn."""
+
+    has_children = True
 
     def __init__(self) -> None:
         super().__init__(new_id())
@@ -39,6 +41,8 @@ class CellRecord(Live):
     def draw(self, rows: list[Row], event: Row) -> Bundle:
         """Return the record as html and text."""
         notes = list(self.notes)
+        # What a plan has stopped declaring is no matter of its cell.
+        rows = [row for row in rows if not (row.get("dormant") and row.get("creator"))]
         if event.get("lost") and any(row["state"] in _UNFINISHED for row in rows):
             notes.append(_LOST)
         return record.render(rows, now=time.time(), notes=notes)  # type: ignore[arg-type]

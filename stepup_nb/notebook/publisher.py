@@ -43,6 +43,8 @@ class Live:
 
     each = EACH
     """Least seconds between two updates of it."""
+    has_children = False
+    """It is also about what its steps declare."""
     share = 0
     """Updates a second that are kept for it, of all that there may be; 0: it stands in line with the others."""
 
@@ -295,7 +297,7 @@ class Publisher:
     def _ask_rows(self, names: Iterable[str]) -> list[Row]:
         """Ask for rows; a director that is gone knows none."""
         asked = list(names)
-        answer = self._ask("rows", steps=asked, known=True) if asked else None
+        answer = self._ask("rows", steps=asked, known=True, family=True) if asked else None
         if answer is None:
             return []
         rows: list[Row] = answer["rows"]
@@ -322,7 +324,12 @@ class Publisher:
         self._mark(lambda live: live.follows_all)
 
     def _take_rows(self, rows: Iterable[Row]) -> None:
-        for row in rows:
+        # Creators before what they declare.
+        for row in sorted(rows, key=lambda row: row.get("seq", 0)):
+            if (creator := row.get("creator")) in self._about and not row.get("dormant"):
+                for display_id in list(self._about[creator]):
+                    if self._lives[display_id].has_children:
+                        self._learn(self._lives[display_id], [row["name"]])
             for display_id in self._about.get(row["name"], ()):
                 live = self._lives[display_id]
                 if live.steps.get(row["name"]) != row:

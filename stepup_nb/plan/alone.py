@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import os
 import posixpath
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from stepup_nb.core.declare import fill_in
+from stepup_nb.core.errors import UsageError
 from stepup_nb.plan import paths as p
 from stepup_nb.plan.exceptions import ArgumentError
 from stepup_nb.plan.stepinfo import StepInfo
@@ -53,18 +54,17 @@ class Alone:
 
         Raises
         ------
-        UsageError, ArgumentError
+        ArgumentError
             SNB-131 for the patterns, SNB-135 for options that exclude each other.
         FileNotFoundError
             Nothing matches, and something must.
         """
-        from stepup_nb.core.nglob import check, consistent, search
+        from stepup_nb.core.nglob import consistent, search
 
         with subs_env_vars() as substitute:
             wanted = [str(substitute(pattern)) for pattern in patterns]
-        check(wanted, subs)
+        check_glob(wanted, subs, required=required, defer=defer)
         if defer:
-            check_deferred(wanted, subs, required=required)
             _say("defer", -1, _rooted(wanted))
             return None
         found = search(wanted, subs, _listing)
@@ -157,12 +157,16 @@ class Alone:
         _say("graph", os.fspath(prefix))
 
 
-def check_deferred(patterns: Iterable[str], subs: Mapping[str, str], *, required: bool) -> None:
-    """Refuse what a deferred glob cannot do (SNB-135)."""
-    from stepup_nb.core.nglob import names_in
+def check_glob(patterns: Collection[str], subs: Mapping[str, str], *, required: bool, defer: bool) -> None:
+    """Refuse what is no glob (SNB-131), and what a deferred one cannot do (SNB-135)."""
+    from stepup_nb.core.nglob import check, names_in
 
+    try:
+        check(patterns, subs)
+    except UsageError as error:
+        raise ArgumentError(error.code, error.what, error.why, error.fix) from None
     is_named = bool(subs) or bool(names_in(patterns))
-    if required or is_named:
+    if defer and (required or is_named):
         raise ArgumentError(
             "SNB-135",
             "Named wildcards are not supported in deferred globs."

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import posixpath
+import re
 import shlex
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,6 +19,8 @@ from typing import Any
 from stepup_nb.plan.exceptions import ArgumentError
 from stepup_nb.plan.paths import action_of, command_word, make_path, normalise
 from stepup_nb.plan.variables import subs_env_vars
+
+_PLACEHOLDER = re.compile(r"\$(?=\{?(?:inp|out|vol))")
 
 FORMATS = ("json", "pickle")
 
@@ -110,7 +113,8 @@ def call(
 
     words = [action_of(executable), command]
     if text is not None:
-        words.append(shlex.quote(text))
+        # In JSON a '$' stands in texts only, and may be written so that no list of paths is put in for it.
+        words.append(shlex.quote(_PLACEHOLDER.sub(r"\\u0024", text)))
     if path_inp is not None:
         words.append(f"--inp={shlex.quote(path_inp)}")
     if path_out:

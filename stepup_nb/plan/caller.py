@@ -16,7 +16,7 @@ from stepup_nb.core.declare import file_in, make_spec, pool_name, pool_size
 from stepup_nb.core.errors import StepUpError, UsageError
 from stepup_nb.core.messages import spec_to_json
 from stepup_nb.plan import paths as p
-from stepup_nb.plan.exceptions import InputNotFoundError, refused
+from stepup_nb.plan.exceptions import GraphError, InputNotFoundError, RPCError, refused
 from stepup_nb.plan.stepinfo import StepInfo
 from stepup_nb.plan.variables import subs_env_vars
 
@@ -25,7 +25,30 @@ if TYPE_CHECKING:
 
 Words = str | os.PathLike[str] | Iterable[Any]
 
+WORKDIR_MARK = "  # wd="
+"""What comes between action and working directory in the name of a step (StepUp 3.0)."""
+
 _hold = ""
+
+
+def _check_folders(root: str, out: Iterable[str], vol: Iterable[str]) -> None:
+    """Refuse folders that no step can make; the paths are relative to the root where they lie below it."""
+    for path in vol:
+        if path.endswith("/"):
+            raise GraphError(
+                "SNB-104",
+                f"A volatile output cannot be a directory. It is '{path}'.",
+                "",
+                "name the files in it; the folders of outputs are made by themselves",
+            )
+    for path in out:
+        if path == "./" or (path.endswith("/") and root.startswith(path)):
+            raise GraphError(
+                "SNB-104",
+                f"Path is declared as an output but must be static: {path}",
+                "the project lies in it",
+                "name the files that the step makes",
+            )
 
 
 class Caller:
@@ -87,19 +110,17 @@ class Caller:
 
         Raises
         ------
-        UsageError, ArgumentError
+        ArgumentError
             SNB-131 for the patterns, SNB-135 for options that exclude each other.
         FileNotFoundError
             Nothing matches, and something must.
         """
-        from stepup_nb.core.nglob import check, consistent
-        from stepup_nb.plan.alone import check_deferred
+        from stepup_nb.core.nglob import consistent
+        from stepup_nb.plan.alone import check_glob
 
         with subs_env_vars() as substitute:
             wanted = [str(substitute(pattern)) for pattern in patterns]
-        check(wanted, subs)
-        if defer:
-            check_deferred(wanted, subs, required=required)
+        check_glob(wanted, subs, required=required, defer=defer)
         rooted = [p.translate(pattern) for pattern in wanted]
         answer = self._declare("DeclareGlob", glob=[rooted, sorted(subs.items()), defer])
         if defer:
@@ -137,6 +158,13 @@ class Caller:
                 for name, paths in (("inp", inp), ("out", out), ("vol", vol))
             }
         names = p.words(env)
+        if WORKDIR_MARK in action:
+            raise RPCError(
+                "SNB-101",
+                "Do not provide a workdir comment in the action string.",
+                f"what follows '{WORKDIR_MARK}' in the name of a step is its working directory",
+                "give it as workdir=",
+            )
         kind, _, command = action.strip().partition(" ")
         spec = make_spec(
             kind,
@@ -147,6 +175,7 @@ class Caller:
             is_outside_allowed=True,
             has_folders=True,
         )
+        _check_folders(self._session.root, spec.out, spec.vol)
         self._declare("Declare", spec=spec_to_json(spec), hold=_hold)
         return StepInfo(
             f"{kind} {spec.command}",
@@ -178,6 +207,7 @@ class Caller:
                 name: sorted({self._rooted(str(subs(path)), "amend()") for path in p.words(paths)})
                 for name, paths in (("inp", inp), ("out", out), ("vol", vol))
             }
+        _check_folders(self._session.root, given["out"], given["vol"])
         names = sorted(set(p.words(env)))
         if not names and not any(given.values()):
             return

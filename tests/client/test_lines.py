@@ -83,9 +83,10 @@ def test_a_failed_step_elsewhere_says_where(session, reader, tmp_path):
 
 def test_a_step_that_did_not_make_its_output_says_so(session, reader):
     run(session, "true", out="b.txt")
-    (page,) = pages(all_lines(reader), "FAIL")
-    assert "Return code           0" in page.text
-    assert "did not create 'b.txt'" in page.text
+    about, missing = pages(all_lines(reader), "FAIL")
+    assert "Return code           0" in about.text
+    assert "did not create 'b.txt'" in about.text
+    assert (missing.title, missing.text) == ("Expected outputs not created", "b.txt")
 
 
 def test_a_script_of_several_lines_cannot_add_facts_of_its_own(session, reader):
@@ -206,7 +207,7 @@ class Forgetful:
     def request(self, op, since=0, **_):
         kept = [{"number": n, "tag": "SKIP", "label": f"s{n}", "done": n, "total": 9} for n in (8, 9)]
         found = [line for line in kept if line["number"] > since]
-        return {"lines": found, "missed": max(0, 8 - since - 1)}
+        return {"lines": found, "missed": max(0, 8 - since - 1), "phase": "", "ending": []}
 
 
 def test_lines_that_are_no_longer_kept_are_missed_aloud():

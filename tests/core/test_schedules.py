@@ -99,7 +99,8 @@ def declarations(draw: st.DrawFn) -> list[Declared]:
             "pool": dict.fromkeys(draw(st.sets(st.sampled_from("pq"))), 1),
             "optional": draw(st.integers(0, 5)) == 0,
             "priority": draw(st.integers(-1, 1)),
-            "takes": float(draw(st.integers(0, 3))),
+            # What takes no time would be over before the next declaration comes.
+            "takes": draw(st.integers(1, 6)) / 2,
             "returncode": int(draw(st.integers(0, 9)) == 0),
         }
         if found and draw(st.integers(0, 5)) == 0:

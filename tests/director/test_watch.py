@@ -208,7 +208,7 @@ HIDDEN = [
 
 
 def test_what_only_tools_write_is_not_told(world):
-    folders = {os.path.dirname(name) for name in HIDDEN}
+    folders = sorted({os.path.dirname(name) for name in HIDDEN})
     watcher = world.following("events", *folders)
     for name in HIDDEN:
         (world.root / name).parent.mkdir(parents=True, exist_ok=True)
@@ -490,8 +490,7 @@ def test_without_the_package_it_looks_by_the_clock_and_without_a_thread(world, m
     monkeypatch.setitem(sys.modules, "watchfiles._rust_notify", None)
     watcher = world.watcher("auto", poll_every=0.001)
     watcher.follow([str(world.root)])
-    world.until(lambda: watcher.why)
-    assert "watchfiles" in watcher.why
+    world.until(lambda: "watchfiles" in watcher.why)
     assert watcher.kind == "scan"
     until(lambda: not threads())
     world.calls.clear()
@@ -526,12 +525,11 @@ def test_when_the_system_gives_no_more_watches_it_looks_by_the_clock_and_asks_ag
             while True:
                 taken.append(os.dup(0))
         watcher.follow([str(world.root)])
-        world.until(lambda: watcher.why)
+        world.until(lambda: "os error 24" in watcher.why)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
         for fd in taken:
             os.close(fd)
-    assert "os error 24" in watcher.why
     assert EVERYTHING in world.calls or watcher._is_everything
     world.until(lambda: watcher.kind == "events")
     assert watcher.why == ""
@@ -544,8 +542,7 @@ def test_when_watching_fails_on_the_way_it_looks_by_the_clock_until_it_works_aga
     world.until(lambda: watcher.kind == "events")
     name = os.fsencode(world.root) + b"/\xff"
     os.close(os.open(name, os.O_CREAT | os.O_WRONLY))
-    whys = set()
-    world.until(lambda: whys.add(watcher.why) or len(whys) > 1)
+    world.until(lambda: "Unable to decode path" in watcher.why)
     world.until(lambda: watcher.kind == "events")
     world.calls.clear()
     (world.root / "a").write_text("content")
@@ -557,7 +554,7 @@ def test_a_folder_whose_name_is_no_text_is_looked_at_by_the_clock(world):
     os.mkdir(name)
     watcher = world.watcher("auto", poll_every=0.01)
     watcher.follow([name])
-    world.until(lambda: watcher.why)
+    world.until(lambda: "surrogates" in watcher.why)
     world.calls.clear()
     world.until(lambda: EVERYTHING in world.calls)
     assert watcher.kind == "scan"
@@ -568,7 +565,7 @@ def test_a_folder_that_may_not_be_read_is_looked_at_by_the_clock(world):
     (world.root / "b").mkdir(mode=0o300)
     watcher = world.watcher("auto", poll_every=0.01)
     watcher.follow([world.path("b")])
-    world.until(lambda: watcher.why)
+    world.until(lambda: "denied" in watcher.why)
     assert watcher.kind == "scan"
 
 

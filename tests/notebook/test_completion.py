@@ -64,6 +64,8 @@ def test_options_are_offered_where_the_command_has_not_begun(offered):
     assert offered("%runsh ") == FLAGS
     assert offered("%%runsh ") == CELL_FLAGS
     assert offered("%runsh --p") == ["--pool", "--priority"]
+    assert offered("%%runpy --p") == offered("%runpy --p") == ["--pool", "--priority"]
+    assert offered("%runpy -- da") == ["data.csv"]
     assert offered("%runsh --force --na") == ["--name"]
     assert offered("%runsh --name cut ") == FLAGS
     assert offered("h = %runsh --na") == offered("h=%runsh --na") == ["--name"]
@@ -115,6 +117,7 @@ def test_verbs_and_what_they_take(offered):
     assert offered("%stepup pause ") == ["test", "team"]
     assert offered("%stepup notebook da") == ["data.csv"]
     assert offered("%stepup history ") == []
+    assert offered("%stepup watch o") == ["on", "off"]
     assert offered("%stepup nonsense ") == []
 
 

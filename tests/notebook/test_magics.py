@@ -60,7 +60,7 @@ def test_help_lists_every_option_with_all_its_flags():
 
 
 def test_every_magic_has_help_with_an_example():
-    for name in ("pool", "runsh", "static", "stepup"):
+    for name in ("pool", "runpy", "runsh", "static", "stepup"):
         words = getattr(StepUpMagics, name).__doc__
         assert words and f"%{name}" in words and "::" in words
 
@@ -68,7 +68,9 @@ def test_every_magic_has_help_with_an_example():
 def test_the_usage_of_every_verb_names_its_options():
     for name, verb in VERBS.items():
         assert verb.usage.split()[0] == name
-        assert set(re.findall(r"--[a-z-]+", verb.usage)) == {flag for o in verb.options for flag in o.flags}
+        told = set(re.findall(r"(?<![\w-])--?[a-z][a-z-]*", verb.usage))
+        assert all(told.intersection(option.flags) for option in verb.options)
+        assert told <= {flag for option in verb.options for flag in option.flags}
         assert verb.usage in (StepUpMagics.stepup.__doc__ or "")
 
 

@@ -95,7 +95,7 @@ def test_variables_are_put_in_on_the_command_line_too(calls, monkeypatch):
     call("x$V.py", a="$V $$ ${inp}", out="o${V}.json")
     assert calls[0] == "amend env=['V']"
     assert calls[1] == (
-        "step runpy ./xvv.py '{\"a\": \"$V $$$ $${inp}\"}' --out=ovv.json inp=['xvv.py'] out=['ovv.json']"
+        "step runpy ./xvv.py '{\"a\": \"$V $$ \\u0024{inp}\"}' --out=ovv.json inp=['xvv.py'] out=['ovv.json']"
     )
 
 

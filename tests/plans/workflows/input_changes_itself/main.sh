@@ -1,0 +1,21 @@
+#!/usr/bin/env bash
+# A step that changes its own input fails in the end.
+set -e
+unset STEPUP_ROOT
+
+stepup boot -n 1 -w -e &
+PID=$!
+
+# Wait until there is nothing to do, write the graph, and end.
+stepup wait
+stepup graph current_graph
+stepup join
+
+grep -q "Invalid inputs" .stepup/fail.log
+grep -q "Input changed unexpectedly: a.txt" .stepup/fail.log
+
+# Wait for the background process, if any.
+set +e
+wait -fn $PID; RETURNCODE=$?
+set -e
+[[ "${RETURNCODE}" -eq 2 ]] || exit 1

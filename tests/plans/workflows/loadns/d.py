@@ -1,0 +1,2 @@
+# module
+four = 2 * 2

@@ -1,0 +1,4 @@
+# module
+from path import Path
+from helper import value
+where = Path('data.txt')

@@ -1,0 +1,5 @@
+#!/usr/bin/env python3
+from stepup.core.api import *
+static("sub/", "sub/plan.py")
+plan("sub")
+runsh("echo top > top.txt", out="top.txt")

@@ -1,0 +1,5 @@
+#!/usr/bin/env python3
+from stepup.core.api import *
+static("a.txt")
+copy("a.txt", "b.txt")
+runsh("cat b.txt > c.txt", inp="b.txt", out="c.txt")

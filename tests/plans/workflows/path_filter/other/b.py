@@ -1,0 +1,2 @@
+# module
+value = 2

@@ -1,0 +1,2 @@
+# module
+NAMES = ['ann', 'bob']

@@ -1,0 +1,2 @@
+# module
+items = [i * i for i in range(3)]

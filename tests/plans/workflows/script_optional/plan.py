@@ -1,0 +1,5 @@
+#!/usr/bin/env python3
+from stepup.core.api import *
+static("work.py")
+script("work.py", optional=True)
+copy("work2.out", "needed.out")

@@ -1,0 +1,4 @@
+#!/usr/bin/env python3
+from stepup.core.api import *
+static("a.txt")
+copy("a.txt", "b.txt")

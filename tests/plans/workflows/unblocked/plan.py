@@ -1,0 +1,4 @@
+#!/usr/bin/env python3
+from stepup.core.api import *
+runsh("echo a > a.txt", out="a.txt", block=True)
+copy("a.txt", "b.txt")

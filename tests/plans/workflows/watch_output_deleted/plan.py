@@ -1,0 +1,4 @@
+#!/usr/bin/env python3
+from stepup.core.api import *
+runsh("echo a > a.txt", out="a.txt")
+runsh("cat a.txt > b.txt", inp="a.txt", out="b.txt")

@@ -1,0 +1,3 @@
+#!/usr/bin/env bash
+echo broken
+exit 3

@@ -1,0 +1,3 @@
+#!/usr/bin/env bash
+cat inp.txt > out.txt
+echo $HERE $ROOT >> out.txt
