@@ -120,6 +120,8 @@ class _Boot:
         self._waiting = Connection(host.socket, host.token)
         self._changed: float | None = None
         """When the first change was seen in this watch phase."""
+        self._has_rested = self._is_to_run = False
+        """Whether the watch phase has begun, and whether it has ended: by the lines, which tell of a short one, too."""
 
     # --- what is said --------------------------------------------------------------------------
 
@@ -133,14 +135,22 @@ class _Boot:
             return
         if line.tag == "PHASE" and line.text == "run":
             self._logs.clear()
+            self._is_to_run = self._has_rested
+        elif line.tag == "PHASE" and line.text == "watch":
+            self._has_rested = True
         if line.tag in ("UPDATED", "DELETED") and self._changed is None:
             self._changed = time.monotonic()
         self._terminal.show(line)
         self._logs.line(line.tag, line.text, line.pages, line.done, line.total)
 
     def _listen(self, wait: float = LISTEN) -> None:
-        for line in self._reader.read(wait):
+        lines = self._reader.read(wait)
+        for line in lines:
             self._show(line)
+        if not lines:
+            # Should the lines that said so have come too fast.
+            self._has_rested = self._has_rested or self._reader.phase == "watch"
+            self._is_to_run = self._is_to_run or (self._has_rested and self._reader.phase == "run")
 
     def _catch_up(self) -> None:
         while lines := self._reader.read():
@@ -216,6 +226,7 @@ class _Boot:
             if not self._options.is_watching or self._reader.ending:
                 return code
             self._changed = None
+            self._has_rested = self._is_to_run = False
             self._owner.request("SetPhase", phase="watch")
             if not self._watch_phase():
                 return code
@@ -230,18 +241,18 @@ class _Boot:
 
     def _watch_phase(self) -> bool:
         """Wait until something is to be done; tell whether that is another run."""
-        # As long as it has not begun, 'run' is the phase before.
-        while self._reader.phase != "watch":
-            self._listen()
         while True:
             self._listen()
-            self._keys.look()
-            if self._reader.phase == "run":
+            if self._is_to_run:
                 return True
+            if not self._has_rested:
+                continue
+            self._keys.look()
             if self._reader.ending:
                 return False
             if self._options.is_eager and self._changed is not None:
                 if time.monotonic() - self._changed >= SETTLE:
+                    self._changed = None
                     self._owner.request("Run")
 
     # --- the end of a run ----------------------------------------------------------------------
@@ -264,9 +275,7 @@ class _Boot:
                 Page("Root causes", causes(stuck)),
                 in_log=pages,
             )
-        code = (
-            FAILED if failed else PENDING if stuck or (status["draining"] and _is_pending(status)) else DONE
-        )
+        code = FAILED if failed else PENDING if stuck or status["draining"] else DONE
         self._clean(code)
         logs = [name for name in ("fail", "warning") if self._logs.has(name)]
         if logs:
@@ -351,7 +360,3 @@ def causes(stuck: list[dict[str, Any]]) -> str:
     if len(stuck) > 20:
         lines.append(f"… and {counted(len(stuck) - 20, 'more cause')}")
     return "\n".join(lines)
-
-
-def _is_pending(status: Mapping[str, Any]) -> bool:
-    return any(status["counts"].get(state) for state in ("PENDING", "QUEUED", "CHECKING"))

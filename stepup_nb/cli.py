@@ -245,6 +245,12 @@ def _add_boot(parser: argparse.ArgumentParser) -> None:
         "-e", "--explain-rerun", action="store_true", help="say why a step that has run before runs again"
     )
     parser.add_argument(
+        "-s",
+        "--show-perf",
+        action="count",
+        help="taken from StepUp's scripts; times are in the history, whether or not this is said",
+    )
+    parser.add_argument(
         "--no-clean", dest="clean", action="store_false", help="leave outdated outputs where they are"
     )
     _add_progress(parser)

@@ -19,6 +19,8 @@ from stepup_nb.core.model import FAILED, FINISHED, PENDING, SUCCEEDED, FileHash,
 
 SOURCES = ("s0", "s1", "s2", "s3", "in/t0", "in/t1")
 
+_NOT_AGAIN = ("FAILED", "PENDING")
+
 Call = tuple[Any, ...]
 """What a plan says: the name of a method of `_Saying`, and its arguments."""
 
@@ -404,10 +406,11 @@ class Working:
 def result(sim: Sim) -> dict[str, Any]:
     """Return what comes out: states, links, products and files."""
     graph = sim.scheduler.graph
+    unfinished = _unfinished(sim)
     return {
         "states": dict(sorted(sim.states().items())),
-        # What a job left that did not succeed depends on when that was.
-        "files": {p: c for p, c in sorted(sim.files.items()) if p not in _unfinished(sim)},
+        # What a job left that did not succeed, and how far it came with amending, depends on when it was stopped.
+        "files": {path: content for path, content in sorted(sim.files.items()) if path not in unfinished},
         "products": {
             key: step.products for key, step in sorted(graph.steps.items()) if step.state is SUCCEEDED
         },
@@ -415,21 +418,24 @@ def result(sim: Sim) -> dict[str, Any]:
         "links": {
             path: (
                 None if file.producer is None else file.producer.key,
-                sorted(file.consumers),
+                sorted(
+                    key for key, s in file.consumers.items() if s.state is SUCCEEDED or path in s.declared.inp
+                ),
                 str(file.state),
                 graph.is_static(file),
             )
             for path, file in sorted(graph.files.items())
+            if path not in unfinished
         },
     }
 
 
 def _unfinished(sim: Sim) -> set[str]:
-    """Return what steps have to do with that are not gone, and have not succeeded."""
+    """Return what steps make, or have made, that are not gone, and have not succeeded."""
     found: set[str] = set()
     for step in sim.scheduler.graph.steps.values():
         if not step.is_retired and step.state is not SUCCEEDED:
-            found.update((*step.spec.inp, *step.spec.out, *step.spec.vol, *step.made))
+            found.update((*step.spec.out, *step.spec.vol, *step.made))
     return found
 
 
@@ -522,9 +528,12 @@ def compare_with_scratch(work: Working) -> bool:
     plans = {f"runsh {name}" for name in work.project.scripts}
     live = [step for step in sim.scheduler.graph.steps.values() if step.is_live and step.key in plans]
     dormant = {key for saved in sim.scheduler._dormant.values() for key in saved}
-    creators = {step.creator for key, step in sim.scheduler.graph.steps.items() if step.is_live or key in dormant}
+    creators = {
+        step.creator for key, step in sim.scheduler.graph.steps.items() if step.is_live or key in dormant
+    }
     waiting = [step for step in live if step.state is not SUCCEEDED]
-    if any(step.state is FAILED or f"step:{step.key}" in creators for step in waiting) or _is_circular(sim):
+    keeps = [step for step in waiting if step.round or step.products or f"step:{step.key}" in creators]
+    if keeps or any(step.state is FAILED for step in waiting) or _is_circular(sim):
         return False
     sim.clean(options=True)
     sim.run()
@@ -535,13 +544,16 @@ def compare_with_scratch(work: Working) -> bool:
     afresh.sim.clean(options=True)
     afresh.sim.run()
     fresh = afresh.sim
-    idle = idle_options(fresh)
-    assert idle == idle_options(sim), (idle, idle_options(sim))
+    # What a step amended when it ran last, it needs until it runs again.
+    idle = idle_options(fresh) | idle_options(sim)
     states = {key: state for key, state in sim.states().items() if key not in idle}
     expected = {key: state for key, state in fresh.states().items() if key not in idle}
-    different = {key: (states.get(key), expected.get(key)) for key in {*states, *expected} if states.get(key) != expected.get(key)}
+    pairs = {key: (states.get(key), expected.get(key)) for key in {*states, *expected}}
+    different = {key: two for key, two in pairs.items() if len({*two}) > 1 and two != _NOT_AGAIN}
     assert not different, f"{different} is not as from scratch"
-    needed = _unfinished(sim)
+    # What somebody reads is not cleaned, whoever made it.
+    read = {path for s in sim.scheduler.graph.steps.values() if not s.is_retired for path in s.spec.inp}
+    needed = _unfinished(sim) | read
     for path, content in fresh.files.items():
         # To declare a by-product makes no step outdated.
         if path not in needed and path[0] != "v":
@@ -553,30 +565,130 @@ def compare_with_scratch(work: Working) -> bool:
 
 def check_unchanged(work: Working) -> None:
     """Assert that another session of the same starts nothing but what had failed, and says nothing."""
-    before = result(work.sim)
+    before, files = result(work.sim), dict(work.sim.files)
     idle = idle_options(work.sim)
     failed = {
         step.key.removeprefix("runsh ")
         for step in work.sim.scheduler.graph.steps.values()
         if step.is_live and step.state is FAILED
     }
-    is_circular = _is_circular(work.sim)
+    plans = {f"runsh {name}" for name in work.project.scripts}
+    steps = work.sim.scheduler.graph.steps
+    is_stuck = any(steps[key].is_live and steps[key].state is PENDING for key in plans & steps.keys())
+    # What a plan that waits declared once may be restored, or not; what stays of outputs that the user edited is the
+    # user's from now on, and may match patterns.
+    is_to_change = is_stuck or _is_circular(work.sim) or bool(work.theirs)
     work.restart()
     work.boot()
     work.finish()
-    if is_circular:
+    if is_to_change:
         return
     ran = work.sim.ran()
     assert set(ran) <= failed, f"{ran} ran although nothing changed"
     lines = [f"{line.tag} {line.step}" for line in work.sim.log if line.tag != "PHASE"]
     if not failed:
         # What waits, and has not taken note of a change, is told of it again.
-        is_all_done = all(state == "SUCCEEDED" for key, state in before["states"].items() if key not in idle)
-        said = [line for line in lines if is_all_done or not line.startswith("UPDATED")]
+        is_all_done = all(state == "SUCCEEDED" for state in before["states"].values())
+        said = [line for line in lines if is_all_done or not line.startswith(("UPDATED", "DELETED"))]
         assert not said, f"{said} is said of nothing"
     after = result(work.sim)
-    states = {key: (before["states"].get(key), after["states"].get(key)) for key in before["states"]}
-    assert before["states"] == after["states"], {key: two for key, two in states.items() if len({*two}) > 1}
-    assert before["files"] == after["files"]
+    states = {key: (state, after["states"].get(key)) for key, state in before["states"].items()}
+    # Of what had failed, an input may have been taken back while it ran.
+    different = {
+        k: two for k, two in states.items() if len({*two}) > 1 and k not in idle and two != _NOT_AGAIN
+    }
+    assert not different, f"{different} in another session"
     if not failed:
+        assert files == work.sim.files
         assert before["creators"] == after["creators"]
+
+
+# --- the properties --------------------------------------------------------------------------------
+
+
+def check_pace(random: Random) -> None:
+    """Assert that what comes out depends neither on the workers nor on how long anything takes."""
+    project = random_project(random)
+    results = []
+    for workers in (1, 2, 8):
+        pace = random_pace(random)
+        pace.workers = workers
+        work = Working(project, pace)
+        work.boot()
+        work.finish()
+        check_rest(work.sim)
+        results.append(result(work.sim))
+    for name, first in results[0].items():
+        for other in results[1:]:
+            assert first == other[name], name
+
+
+def check_crashes(random: Random) -> None:
+    """Assert that a run which was killed, once or more, comes to the same end."""
+    project = random_project(random)
+    undisturbed = Working(project, random_pace(random))
+    undisturbed.boot()
+    undisturbed.finish()
+    work = Working(project, random_pace(random))
+    work.boot()
+    for _ in range(random.choice((1, 1, 2, 3))):
+        work.sim.run(until=work.sim.now + random.choice((0, 0.2, 0.5, 1.2, 2.2, 4.2)))
+        work.restart()
+        work.boot()
+    work.finish()
+    check_rest(work.sim)
+    wanted, found = result(undisturbed.sim), result(work.sim)
+    for name in ("states", "files", "products", "creators"):
+        assert wanted[name] == found[name], name
+
+
+def check_again(random: Random) -> None:
+    """Assert that nothing starts when nothing has changed."""
+    work = Working(random_project(random), random_pace(random))
+    work.boot()
+    work.finish()
+    check_unchanged(work)
+
+
+def check_edits(random: Random, *, is_comparing: bool = False) -> bool:
+    """Assert that after edits, in one session or several, it is as from scratch; tell whether it could be compared."""
+    work = Working(random_project(random), random_pace(random), is_comparing)
+    work.boot()
+    work.finish()
+    for left in reversed(range(random.choice((1, 1, 2, 4)))):
+        before, work.project = work.project, edited(work.project, random, may_fail=left > 0)
+        if not left:
+            for name, calls in work.project.scripts.items():
+                work.project.scripts[name] = [
+                    call for n, call in enumerate(calls) if not n or call != ("fail",)
+                ]
+        if random.random() < 0.6 or work.project.variables != before.variables:
+            work.restart()
+            _meddle(work, random)
+            work.save()
+            work.boot()
+            if random.random() < 0.2:
+                work.sim.run(until=work.sim.now + random.choice((0.2, 1.2, 3.0)))
+                work.restart()
+                work.boot()
+        else:
+            work.go_on()
+        work.finish_at_last()
+        check_rest(work.sim)
+    is_compared = compare_with_scratch(work)
+    check_unchanged(work)
+    return is_compared
+
+
+def _meddle(work: Working, random: Random) -> None:
+    """Remove or edit outputs; but what is the user's in the end must not match patterns."""
+    may_edit = not any(
+        call[:2] == ("each", "?[0-9]") for calls in work.project.scripts.values() for call in calls
+    )
+    outputs = [path for path in sorted(work.sim.files) if path[0] in "oade" and not path.endswith(".py")]
+    for path in random.sample(outputs, min(len(outputs), random.choice((0, 0, 1, 2)))):
+        if random.random() < 0.5:
+            work.sim.remove(path)
+        elif may_edit:
+            work.sim.write(path, "edited")
+            work.theirs.add(path)

@@ -43,6 +43,7 @@ from stepup_nb.core.messages import (
     Wait,
 )
 from stepup_nb.core.model import (
+    CHECKING,
     FINISHED,
     FOLDER,
     PENDING,
@@ -546,6 +547,8 @@ class Sim:
         self.log += decision.lines
         for key, step in decision.steps.items():
             if step.state is not self._states.get(key):
+                if step.state is CHECKING and self.is_checking:
+                    check_creators(step)
                 self._states[key] = step.state
                 self.lines.append(f"{self.now:g} {key.removeprefix('runsh ')} {step.state.lower()}")
         for key in decision.forgotten:
@@ -615,8 +618,6 @@ class Sim:
             self._at(self.now, lambda: self._refuse(start))
             return
         assert start.job.id not in self.running
-        if self.is_checking:
-            check_creators(self, start)
         spec = start.spec
         for other in self.running.values():
             assert other.job.step != start.job.step, f"two live jobs of {start.job.step}"
@@ -644,6 +645,8 @@ class Sim:
         script = Script(self, start)
         ends = self.now + behaviour.takes
 
+        said: object = None
+
         def go_on(answer: Any = None) -> None:
             nonlocal said
             if start.job.id not in self.running:
@@ -669,7 +672,6 @@ class Sim:
             else:
                 self._asking[asked] = go_on
 
-        said: object = None
         go_on(_NOTHING)
 
     def _refuse(self, start: StartJob) -> None:
@@ -715,7 +717,7 @@ class Sim:
             else:
                 kept.append((path, "it was changed"))
         report = FilesRemoved(instruction.token, tuple(removed), tuple(kept))
-        self._at(self.now, lambda: self._hand_in(report))  # type: ignore[arg-type, return-value]
+        self._at(self.now, lambda: self._hand_in(report))  # type: ignore[arg-type]
 
 
 def _dormant(saved: Saved) -> Step:
@@ -798,17 +800,17 @@ def check_invariants(sim: Sim) -> None:
         assert pool.held == held.get(pool.name, {}), "a pool's occupancy is not what its jobs hold"
     assert {path: set(jobs) for path, jobs in scheduler._dying.items()} == dying
     assert sorted(pools.busy.values()) == sorted(scheduler.jobs), "a worker is busy without a job"
-    for id, scope in graph.scopes.items():
-        owner = scope.owner
+    for id, known in graph.scopes.items():
+        owner = known.owner
         if owner is not None:
             assert owner.is_live, f"{owner.key} declares, and is not declared"
-            assert owner.round is scope
-            assert id == scope.id == f"step:{owner.key}"
-            assert not scope.is_open or (owner.job is not None and owner.job.is_launched)
+            assert owner.round is known
+            assert id == known.id == f"step:{owner.key}"
+            assert not known.is_open or (owner.job is not None and owner.job.is_launched)
             if owner.state is SUCCEEDED:
                 assert owner.products is not None
-                assert not scope.is_open
-                assert scope.steps.keys() <= {*owner.products.steps}
+                assert not known.is_open
+                assert known.steps.keys() <= {*owner.products.steps}
     counts = _NONE.copy()
     waiting = {step.key for step in pools.waiting()}
     number_waiting = 0
@@ -871,10 +873,10 @@ def check_saved(sim: Sim, step: Step) -> None:
         assert saved.kept[2] == step.made, f"what {step.key} left was not written down"
 
 
-def check_creators(sim: Sim, start: StartJob) -> None:
-    """Assert that all who declared a step that starts run, or have succeeded."""
-    at = sim.scheduler.graph.steps[start.job.step]
+def check_creators(step: Step) -> None:
+    """Assert that all who declared a step that is about to start run, or have succeeded."""
+    at = step
     while at.scope is not None and at.scope.owner is not None:
-        assert at.key not in at.scope.undecided, f"{start.job.step} starts before it is declared again"
+        assert at.key not in at.scope.undecided, f"{step.key} starts before it is declared again"
         at = at.scope.owner
-        assert at.state in (RUNNING, SUCCEEDED), f"{start.job.step} starts without its creator"
+        assert at.state in (RUNNING, SUCCEEDED), f"{step.key} starts without its creator"

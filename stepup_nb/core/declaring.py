@@ -65,6 +65,8 @@ class Declaring(Engine):
         """Scope in this session that gave a pool its size."""
         self._deserted: list[Step] = []
         """Steps that were retired by this message: who came after them may mean others now."""
+        self._unsupplied: dict[str, Step] = {}
+        """Steps that running plans restored, perhaps before what they read was declared again."""
 
     # --- rounds --------------------------------------------------------------------------------
 
@@ -120,6 +122,7 @@ class Declaring(Engine):
         scope = self.graph.scopes.get(m.scope)
         if scope is not None and scope.is_open:
             self._close(scope, m.is_ok)
+            self._pend_unsupplied()
         for gone in [s for s in self.graph.scopes.values() if s.is_deleted]:
             for step in list(gone.steps.values()):
                 self._retire(step)
@@ -218,6 +221,7 @@ class Declaring(Engine):
             return
         adopted = list(scope.steps.values())
         self._close(scope, is_ok)
+        self._pend_unsupplied()
         self._may_be_stuck = True
         if not is_ok:
             return
@@ -292,6 +296,7 @@ class Declaring(Engine):
     def _restore_products(self, step: Step) -> None:
         """What a step declared when it succeeded last is declared again, with it."""
         todo = [step]
+        others, self._unsupplied = self._unsupplied, {}
         while todo:
             creator = todo.pop()
             products = creator.products
@@ -311,6 +316,8 @@ class Declaring(Engine):
                 if child.state is SUCCEEDED:
                     todo.append(child)
             self._close(scope, is_ok=True)
+        self._pend_unsupplied()
+        self._unsupplied = others
 
     def _revive_as_it_was(self, step: Step, scope: Scope, environment: str) -> None:
         """Make a step live as it was. What is not as it was since then is found by a look."""
@@ -338,23 +345,19 @@ class Declaring(Engine):
             self._pend(step, "its declaration changed")
         elif words := self._changed_supply(step):
             self._pend(step, words)
-        elif step.products and self.phase != STARTUP:
+        elif step.products is not None and self.phase != STARTUP:
             # Plans run: what it claims by what it declared must not stand in their way if it is to run again.
-            self._pend(step, "its files are to be looked at")
-            step.skipped = True
-            return
+            self._pend(step, "its files are to be looked at", is_restored=True)
         else:
             self._unsupplied[step.key] = step
         self._look_anew(step)
 
     def _pend_unsupplied(self) -> None:
-        """Nothing is under way any more that could declare what these steps read."""
+        """All is declared that was to be, for now: what lacks an input waits for it."""
         unsupplied, self._unsupplied = self._unsupplied, {}
         for step in unsupplied.values():
-            if step.is_live and step.state is SUCCEEDED:
-                files = (self.graph.files[path] for path in step.spec.inp)
-                if words := next((found for file in files if (found := self._missing(file, step))), ""):
-                    self._pend(step, words)
+            if step.is_live and step.state is SUCCEEDED and (words := self._missing_input(step)):
+                self._pend(step, words, is_restored=True)
 
     def _changed_supply(self, step: Step) -> str:
         """Say which input is, or will be, another one than the step read; that was seen while it was not live."""
@@ -572,6 +575,7 @@ class Declaring(Engine):
         """A step is declared no longer: it never runs again unless it is declared again."""
         if step.is_live:
             self._end_life(step, "no longer declared", is_gone=True)
+            self._retire_dormant(round_id(step.key))
 
     def _end_life(self, step: Step, words: str, *, is_gone: bool) -> None:
         if step.state in (RUNNING, QUEUED, CHECKING):

@@ -132,11 +132,6 @@ class Engine:
         """PENDING steps that wait for a pool's definition, or for a larger size of it."""
         self._hash_env: Callable[[str, str], str | None] = lambda environment, name: None
         """Returns the keyed hash of a variable's value in an environment; None where it is not set."""
-        self._unsupplied: dict[str, Step] = {}
-        """Steps that may have succeeded with an input that nobody declares: restored before it was, or running when
-
-        that was taken back. As long as plans run, somebody may declare it.
-        """
         self._may_be_stuck = False
         """Since waits were looked at, something that steps wait for may have come to nothing."""
 
@@ -214,7 +209,7 @@ class Engine:
         for name, _ in spec.pool:
             self._out.pools[name] = self.pools.pools[name]
 
-    def _pend(self, step: Step, reason: str) -> None:
+    def _pend(self, step: Step, reason: str, *, is_restored: bool = False) -> None:
         """Make a step PENDING from wherever it is, and let its consumers know that its outputs are outdated.
 
         A running job is stopped. Works through chains of any length without recursion.
@@ -228,6 +223,7 @@ class Engine:
             at.token = 0
             at.is_outdated = False
             at.skipped = False
+            at.is_restored = is_restored
             if at is not step and at.job is not None and at.job.stop is Stop.CANCEL:
                 # Whatever goes on upstream of it: the user does not want it.
                 self._move(at, CANCELLED, "cancelled by the user")
@@ -326,7 +322,9 @@ class Engine:
         while (scope := at.scope) is not None and (owner := scope.owner) is not None:
             if at.key in scope.undecided:
                 return f"waits until step '{owner.label}' declares it again"
-            if owner.state not in _VALID:
+            # What was ready while its plan still ran goes on (StepUp 3.0): the plan may even wait for it.
+            is_on_its_way = step.state in (CHECKING, QUEUED) and owner.state is not CANCELLED
+            if owner.state not in _VALID and not is_on_its_way:
                 return Engine._supplier(owner, "was declared by")
             at = owner
         return ""
@@ -346,6 +344,12 @@ class Engine:
                 step.at = at
                 return words
         return ""
+
+    def _missing_input(self, step: Step) -> str:
+        """Say why any of its inputs is no usable one, or return an empty text."""
+        return next(
+            (words for path in step.spec.inp if (words := self._missing(self.graph.files[path], step))), ""
+        )
 
     def _not_yet(self, step: Step, name: str, *, is_told: bool) -> str:
         """Say why what ``after`` names does not let a step go, or return an empty text."""
@@ -449,6 +453,10 @@ class Engine:
             return
         if step.state is PENDING:
             obstacle = self._obstacle(step)
+            if obstacle and step.unamended is not None and self._waits_for_itself(step):
+                self._out.lines.append(LogLine("DROPAMEND", step.key))
+                self._drop_amended(step)
+                obstacle = self._obstacle(step)
             if obstacle:
                 if obstacle != step.reason:
                     self._touch(step, obstacle)
@@ -458,6 +466,32 @@ class Engine:
             obstacle = self._obstacle(step)
             if obstacle:
                 self._move(step, PENDING, obstacle)
+
+    def _waits_for_itself(self, step: Step) -> bool:
+        """Tell whether a plan amended what a step of its own makes, and that one waits for the plan.
+
+        The plan may succeed without it: it amends anew what it needs (StepUp 3.0). One that was put back only
+        now is not tried again: it would go round for ever.
+        """
+        if step.record is None or step.job is not None or self.phase in (STARTUP, WATCH):
+            return False
+        files = (self.graph.files[path] for path in set(step.spec.inp).difference(step.declared.inp))
+        makers = [file.producer for file in files if self._missing(file, step)]
+        return any(
+            maker is not None
+            and not (maker.is_live and maker.state is not PENDING)
+            and self._made(step, maker)
+            for maker in makers
+        )
+
+    def _made(self, creator: Step, step: Step | None) -> bool:
+        """Tell whether a step declared another one, directly or through others."""
+        while step is not None and step.creator.startswith("step:"):
+            key = step.creator.removeprefix("step:")
+            if key == creator.key:
+                return True
+            step = self.graph.steps.get(key)
+        return False
 
     def _check(self, step: Step) -> None:
         spec = step.spec
@@ -544,7 +578,6 @@ class Engine:
                 if known.patterns == glob.patterns and known.subs == glob.subs and not known.is_deferred:
                     if words := self._other_matches(known, found):
                         assert owner is not None
-                        owner.force = True
                         self._pend(owner, words)
                         break
 
@@ -721,10 +754,10 @@ class Engine:
         raise NotImplementedError
 
     def _skip(self, step: Step) -> None:
-        is_restored, step.skipped = step.skipped, True
+        step.skipped = True
         step.why = ()
         self._succeed(step, "up to date")
-        if not is_restored:
+        if not step.is_restored:
             self._out.lines.append(LogLine("SKIP", step.key))
         if step.products is not None and step.round is None:
             self._restore_products(step)
@@ -828,8 +861,6 @@ class Engine:
         for reader in list(file.consumers.values()):
             if reader.state is PENDING:
                 self._review.append(reader)
-            elif reader.is_strict and reader.state is RUNNING:
-                self._unsupplied[reader.key] = reader
             elif reader.is_strict and reader.state in (SUCCEEDED, QUEUED, CHECKING):
                 if self._missing(file, reader):
                     self._pend(reader, f"input '{file.path}' {words}")
@@ -1212,6 +1243,9 @@ class Engine:
                 for reader in list(self.graph.files[path].consumers.values()):
                     if reader.state is FAILED:
                         self._revive(reader, self.graph.files[path], f"input '{path}' was made again")
+            if step.is_strict and (lacking := self._missing_input(step)):
+                # That was taken back while it ran.
+                self._pend(step, lacking)
         elif outcome is Outcome.CANCELLED:
             self._move(step, CANCELLED, words)
             self._out.lines.append(LogLine("FAIL", step.key, job.id))

@@ -360,6 +360,8 @@ class Step:
     """Why it is in this state, in words; for waiting steps `Scheduler.reason` says it afresh."""
     record: Record | None = None
     """What its last success was made of; None while none holds."""
+    is_restored: bool = False
+    """Not run since it was restored, and to be looked at: if it proves up to date, that is no news."""
     skipped: bool = False
     """SUCCEEDED without a run since it was last declared or rerun."""
     environment: str = ""
@@ -430,7 +432,7 @@ class Step:
 
     @property
     def is_in_question(self) -> bool:
-        """Whether it is undecided, or a step that led to it is to run, or to be checked, again: what it claims yields."""
+        """Whether it is undecided, or a step that led to it may be going to run again: then what it claims yields."""
         at: Step | None = self
         while at is not None and (scope := at.scope) is not None and scope.kind is ScopeKind.STEP:
             owner = scope.owner

@@ -191,9 +191,6 @@ class Scheduler(Declaring):
         if self._next_phase and not self._looking:
             self._enter_phase()
             self._settle()
-        if self._unsupplied and self.phase not in (STARTUP, WATCH) and self.is_idle():
-            self._pend_unsupplied()
-            self._settle()
         if self._waits:
             self._end_waits()
         if refusal is not None:
@@ -287,9 +284,6 @@ class Scheduler(Declaring):
         phase, self._next_phase = self._next_phase, ""
         self._out.lines.append(LogLine("PHASE", phase))
         self._change_phase(phase)
-        if phase == RUN and all(s.owner is None or s.owner.state is SUCCEEDED for s in self.graph.scopes.values()):
-            # No plan is to run again: what is not declared by now will not be.
-            self._pend_unsupplied()
         if phase == WATCH:
             # What was changed while steps ran is told now (StepUp 3.0).
             self._look_at_all(self.graph.steps.values())
@@ -438,10 +432,14 @@ class Scheduler(Declaring):
         found: dict[str, Content] = {}
         wanted = [path.rstrip("/") for path in paths]
         whole = "." in wanted
-        todo = [path for path in wanted if path in makers]
+
+        def is_wanted(path: str) -> bool:
+            return whole or any(path.rstrip("/") == one or path.startswith(one + "/") for one in wanted)
+
+        todo = [path for path in makers if is_wanted(path)]
         for step in self.graph.steps.values():
             for path, content in _all_made(step).items():
-                if whole or any(path.rstrip("/") == one or path.startswith(one + "/") for one in wanted):
+                if is_wanted(path):
                     found[path] = content
                     todo.append(path)
         while todo:
@@ -476,6 +474,7 @@ class Scheduler(Declaring):
         if asked is None or asked.dry_run:
             return
         removed = set(report.removed)
+        offered = removed.union(path for path, _ in report.kept)
         for path in report.removed:
             if (file := self.graph.files.get(path)) is not None:
                 self._see(file, None)
@@ -485,8 +484,10 @@ class Scheduler(Declaring):
             for path in removed.intersection(step.made):
                 del step.made[path]
                 self._touch(step)
-            # A plan's session forgets what is gone, and with it what was changed since: that is the user's now.
-            if step.is_retired and step.job is None and (asked.options or (made and made <= removed)):
+            # A plan's session forgets what is gone, and with it what was changed since: that is the user's now. But
+            # what somebody still reads is to be cleaned one day.
+            is_done = made <= offered if asked.options else made and made <= removed
+            if step.is_retired and step.job is None and is_done:
                 self._drop(step)
 
     # --- looking around and waiting ------------------------------------------------------------

@@ -441,7 +441,7 @@ class Director:
         op = form.get("op")
         if client.job is not None:
             self._take_for_job(client, client.job, form)
-        if op in _LATER_NAMES:
+        if isinstance(op, str) and op in _LATER_NAMES:
             self._tokens += 1
             form["token"] = self._tokens
             if op == "Wait":

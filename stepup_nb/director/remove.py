@@ -10,7 +10,7 @@ import os
 import stat
 
 from stepup_nb.core.messages import FilesRemoved, RemoveFiles
-from stepup_nb.core.model import Content
+from stepup_nb.core.model import FOLDER, Content
 from stepup_nb.director.hashing import digest_of, marks_of
 
 
@@ -54,7 +54,7 @@ def remove_files(order: RemoveFiles, root: str) -> FilesRemoved:
 
 
 def _remove(root: int, path: str, content: Content, *, is_dry: bool) -> None:
-    if path.endswith("/"):
+    if path.endswith("/") and content == FOLDER.content:
         _remove_folder(root, path, is_dry=is_dry)
         return
     *folders, name = path.split("/")

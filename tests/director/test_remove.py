@@ -6,6 +6,7 @@ import threading
 import pytest
 
 from stepup_nb.core.messages import RemoveFiles
+from stepup_nb.core.model import FOLDER
 from stepup_nb.director import remove
 from stepup_nb.director.hashing import look
 from stepup_nb.director.remove import remove_files
@@ -185,3 +186,29 @@ def test_a_folder_that_is_exchanged_for_a_link_meanwhile_leads_nowhere_else(root
         swapper.join()
     assert (outside / "a").read_text() == "content"
     assert removed
+
+
+# --- folders that steps made ------------------------------------------------------------------------
+
+
+def test_an_empty_folder_that_a_step_made_is_removed_and_no_other(root):
+    for name in ("empty", "full", "real"):
+        (root / name).mkdir()
+    (root / "full" / "a").write_text("")
+    (root / "link").symlink_to("real")
+    (root / "file").write_text("")
+    order = RemoveFiles(
+        1,
+        tuple((f"{name}/", FOLDER.content) for name in ("empty", "full", "link", "file", "../x", "gone")),
+        False,
+    )
+    report = remove_files(order, str(root))
+    assert report.removed == ("empty/",)
+    assert dict(report.kept) == {
+        "full/": "is not empty",
+        "link/": "is no folder now",
+        "file/": "is no folder now",
+        "../x/": "is not inside the project's folder",
+        "gone/": "is not there",
+    }
+    assert (root / "full" / "a").exists()

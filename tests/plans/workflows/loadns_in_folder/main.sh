@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Variables of a Python file in another folder, with a module and paths of its own.
+# Variables of a Python file in another folder, with a module of its own.
 set -e
 unset STEPUP_ROOT
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A step moves from one plan to another: it does not run again.
+# A step moves from one plan to another: it does not run again (StepUp 3.0 refuses it).
 set -e
 unset STEPUP_ROOT
 

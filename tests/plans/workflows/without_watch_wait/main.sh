@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# wait and join with a session that does not watch.
+# wait with a session that does not watch (StepUp 3.0 does not wait).
 set -e
 unset STEPUP_ROOT
 
