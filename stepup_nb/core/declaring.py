@@ -11,9 +11,11 @@ from dataclasses import replace
 
 from stepup_nb.core import nglob, uptodate
 from stepup_nb.core.alike import Alike
-from stepup_nb.core.engine import STARTUP, Engine, Looking, over, searches
+from stepup_nb.core.amending import over
+from stepup_nb.core.engine import Engine
 from stepup_nb.core.errors import UsageError
 from stepup_nb.core.graph import made_by
+from stepup_nb.core.looking import searches
 from stepup_nb.core.messages import (
     CloseScope,
     Declare,
@@ -47,6 +49,7 @@ from stepup_nb.core.model import (
     StepSpec,
     Stop,
 )
+from stepup_nb.core.moving import STARTUP, Looking
 from stepup_nb.core.words import counted, one_line
 
 

@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from stepup_nb.core.declaring import Declaring
-from stepup_nb.core.engine import RUN, STARTUP, WATCH, Looking, coarse, searches
+from stepup_nb.core.engine import coarse
 from stepup_nb.core.errors import UsageError
+from stepup_nb.core.looking import searches
 from stepup_nb.core.messages import (
     Amend,
     Cancel,
@@ -69,6 +70,7 @@ from stepup_nb.core.model import (
     Step,
     Stop,
 )
+from stepup_nb.core.moving import RUN, STARTUP, WATCH, Looking
 from stepup_nb.core.words import did_you_mean
 
 

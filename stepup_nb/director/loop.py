@@ -16,7 +16,7 @@ from itertools import islice
 from typing import Any, Protocol
 
 from stepup_nb.core import view
-from stepup_nb.core.engine import WATCH, over
+from stepup_nb.core.amending import over
 from stepup_nb.core.errors import InternalError, StepUpError, UsageError
 from stepup_nb.core.messages import (
     Amend,
@@ -41,6 +41,7 @@ from stepup_nb.core.messages import (
     command_from_json,
 )
 from stepup_nb.core.model import CANCELLED, FAILED, SUCCEEDED, Job, Step
+from stepup_nb.core.moving import WATCH
 from stepup_nb.core.scheduler import Scheduler
 from stepup_nb.director import starting
 from stepup_nb.director.environments import Environments

@@ -14,6 +14,7 @@ import shutil
 from collections import ChainMap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from IPython.core.magic import (
@@ -461,7 +462,7 @@ class StepUpMagics(Magics):
             print(f"booting {handle.name}")
 
     def _watch(self, line: Line) -> None:
-        by = self.extension.begin_session().watch({"on": True, "off": False}.get(line.words[0], None))
+        by = self.extension.begin_session().watch({"on": True, "off": False}.get(line.words[0]))
         if line.words[0] == "on":
             ways = {"events": "what the system tells of files", "scan": "looking at all files every second"}
             print(f"watching, by {ways.get(by, by)}: what depends on a changed file runs again by itself")
@@ -475,7 +476,7 @@ class StepUpMagics(Magics):
             # As `graph()` does: three files.
             from stepup_nb.client.pictures import write
 
-            for name in write(session.nodes(), os.path.join(session.place.root, line.words[0])):
+            for name in write(session.nodes(), os.fspath(Path(session.place.root) / line.words[0])):
                 print(f"wrote {ansi.one_line(name, 200)}")
             return
         nodes = session.nodes()

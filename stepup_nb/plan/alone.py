@@ -55,7 +55,7 @@ class Alone:
         Raises
         ------
         ArgumentError
-            SNB-131 for the patterns, SNB-135 for options that exclude each other.
+            SNB-131 for the patterns, and for options that exclude each other.
         FileNotFoundError
             Nothing matches, and something must.
         """
@@ -158,7 +158,7 @@ class Alone:
 
 
 def check_glob(patterns: Collection[str], subs: Mapping[str, str], *, required: bool, defer: bool) -> None:
-    """Refuse what is no glob (SNB-131), and what a deferred one cannot do (SNB-135)."""
+    """Refuse what is no glob, and what a deferred one cannot do (SNB-131)."""
     from stepup_nb.core.nglob import check, names_in
 
     try:
@@ -168,7 +168,7 @@ def check_glob(patterns: Collection[str], subs: Mapping[str, str], *, required: 
     is_named = bool(subs) or bool(names_in(patterns))
     if defer and (required or is_named):
         raise ArgumentError(
-            "SNB-135",
+            "SNB-131",
             "Named wildcards are not supported in deferred globs."
             if is_named
             else "Combination of options not supported: _defer=True, _required=True",

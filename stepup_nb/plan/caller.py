@@ -111,7 +111,7 @@ class Caller:
         Raises
         ------
         ArgumentError
-            SNB-131 for the patterns, SNB-135 for options that exclude each other.
+            SNB-131 for the patterns, and for options that exclude each other.
         FileNotFoundError
             Nothing matches, and something must.
         """

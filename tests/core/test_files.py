@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from sim import Sim
 
-from stepup_nb.core.engine import PUT_BACKS
+from stepup_nb.core.looking import PUT_BACKS
 from stepup_nb.core.messages import FilesLooked, LookAt, Rerun, Run, Wait
 from stepup_nb.core.model import FileHash, FileProblem, FileState
 

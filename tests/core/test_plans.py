@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from plan_worlds import check_again, check_crashes, check_edits, check_pace
 from sim import GaveUp, Plan, Script, Sim
 
-from stepup_nb.core.engine import DEFERS
 from stepup_nb.core.errors import UsageError
+from stepup_nb.core.looking import DEFERS
 from stepup_nb.core.messages import Run, SetPhase
 
 Going = Generator[Any, Any, None]
