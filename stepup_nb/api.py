@@ -307,8 +307,8 @@ def mkdir(
 def static(*paths: Paths) -> None:
     """Declare files that exist and that no step may build; patterns are expanded.
 
-    A path that ends in ``/`` is a folder. What lies in a static folder may be used without a word of its own (as
-    in StepUp 4.0), and steps may still write there (as in StepUp 3.0).
+    A path that ends in ``/`` is a folder: that it is there is what counts. What lies in it is declared by itself,
+    by a pattern, or by a deferred `glob`.
 
     Raises
     ------

@@ -27,7 +27,16 @@ from stepup_nb.client.launch import Host, Place, ProcessHost
 from stepup_nb.client.plans import check_plan
 from stepup_nb.client.told import Key, Message, Told
 from stepup_nb.core import nglob
-from stepup_nb.core.declare import make_spec, path_in, pool_name, pool_size, seconds, whole_number
+from stepup_nb.core.declare import (
+    make_spec,
+    match_from,
+    path_in,
+    pattern_in,
+    pool_name,
+    pool_size,
+    seconds,
+    whole_number,
+)
 from stepup_nb.core.environment import name_of
 from stepup_nb.core.errors import StepsFailed, UsageError
 from stepup_nb.core.messages import spec_to_json
@@ -468,11 +477,17 @@ class Session:
         """Search for patterns, relative to the root, and declare what matches static; see `stepup_nb.api.glob`."""
         wanted = list(patterns)
         nglob.check(wanted, subs)
-        glob = [wanted, [list(pair) for pair in sorted(subs.items())], defer]
+        root = self.place.root
+        rooted = [pattern_in(root, ".", pattern) for pattern in wanted]
+        glob = [rooted, [list(pair) for pair in sorted(subs.items())], defer]
         answer = self._declare({"op": "DeclareGlob", "glob": glob}, lambda _: ("glob", str(glob)))
         if defer:
             return None
-        result = nglob.consistent(wanted, subs, answer["found"])
+        found = [
+            [match_from(root, ".", pattern, path) for path in paths]
+            for pattern, paths in zip(wanted, answer["found"], strict=True)
+        ]
+        result = nglob.consistent(wanted, subs, found)
         if required and not result:
             raise FileNotFoundError(f"nothing matches {' '.join(wanted)}")
         return result

@@ -92,7 +92,9 @@ class Amending(Seeing):
         assert scope is not None
         yielding = graph.check_claims(more, step.key, scope)
         if inp or out:
-            graph.check_circle(spec, step.key, scope, yielding)
+            # Of what was there before, each link has been checked with all that was there then.
+            fresh = spec if out else replace(spec, inp=more.inp)
+            graph.check_circle(fresh, step.key, scope, yielding)
         # Nothing is refused below this line.
         for other in yielding.values():
             self._retire(other)
@@ -117,7 +119,9 @@ class Amending(Seeing):
         if out:
             self._review_need([step])
         self._review_need(self._optional_makers(inp))
-        self.critical.mark_suppliers(step)
+        for path in inp:
+            if (maker := graph.files[path].producer) is not None:
+                self.critical.mark(maker)
         self._touch(step)
         missing = [path for path in sorted(inp) if self._is_hopeless(graph.files[path], step)]
         job.lacking.update(dict.fromkeys(missing))

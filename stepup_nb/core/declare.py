@@ -234,6 +234,31 @@ def path_in(root: str, workdir: str, path: object, *, option: str = "a path") ->
     return found
 
 
+def pattern_in(root: str, here: str, pattern: str) -> str:
+    """Return a glob's pattern as the graph knows paths: relative to the root below it, absolute elsewhere.
+
+    Parameters
+    ----------
+    root, here
+        Absolute folder, and what the pattern is relative to, itself relative to the root.
+    pattern
+        What the user gave.
+    """
+    top = _normal(root)
+    full = _normal(posixpath.join(top, here, pattern))
+    found = "." if full == top else full.removeprefix(top if top.endswith("/") else top + "/")
+    return found + "/" if pattern.endswith("/") else found
+
+
+def match_from(root: str, here: str, pattern: str, path: str) -> str:
+    """Return a match of `pattern_in` as the user's pattern has it: relative if that is, else absolute."""
+    if posixpath.isabs(pattern):
+        return path
+    start = posixpath.join(root, here)
+    found = posixpath.relpath(posixpath.join(root, path), start)
+    return found + "/" if path.endswith("/") else found
+
+
 def _normal(path: str) -> str:
     # POSIX lets two leading slashes mean something else; on Linux they do not, and one file has one name.
     return posixpath.normpath("/" + path.lstrip("/"))

@@ -174,12 +174,9 @@ class Declaring(Engine):
         if scope is None:
             return
         self.graph.recall_static(path, scope)
-        files = [self.graph.files.get(path)]
-        if path.endswith("/"):
-            files += [file for below, file in self.graph.files.items() if below.startswith(path)]
-        for file in files:
-            if file is not None and not file.static:
-                self._lose_supply(file, "is no longer declared static")
+        file = self.graph.files.get(path)
+        if file is not None and not file.static:
+            self._lose_supply(file, "is no longer declared static")
 
     # --- what a step declares ------------------------------------------------------------------
 
@@ -720,10 +717,6 @@ class Declaring(Engine):
                 file.producer = None
                 self._set_file(file, FileState.MISSING if file.content is None else FileState.STATIC)
             self._review_readers(file)
-            if path.endswith("/"):
-                for below, other in self.graph.files.items():
-                    if below.startswith(path):
-                        self._review_readers(other)
             self._out.files[path] = file
         if paths:
             self._look(paths, Looking("look"))

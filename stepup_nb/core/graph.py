@@ -37,8 +37,6 @@ class Graph:
         self._same: dict[str, Same] = {}
         self._awaited: dict[str, dict[str, Step]] = {}
         """Live steps whose ``after`` names something that is not there (yet), by that name."""
-        self._trees: dict[str, set[str]] = {}
-        """Folders that are declared static, by their path with a slash at its end, and the scopes that did so."""
         self._deferred: dict[Glob, set[str]] = {}
         """Deferred patterns, and the scopes that gave them."""
 
@@ -174,8 +172,6 @@ class Graph:
         file.static.add(scope.id)
         scope.statics.add(path)
         scope.undecided_statics.discard(path)
-        if path.endswith("/"):
-            self._trees.setdefault(path, set()).add(scope.id)
         return file
 
     def recall_static(self, path: str, scope: Scope) -> None:
@@ -184,10 +180,6 @@ class Graph:
         scope.undecided_statics.discard(path)
         if (file := self.files.get(path)) is not None:
             file.static.discard(scope.id)
-        if (scopes := self._trees.get(path)) is not None:
-            scopes.discard(scope.id)
-            if not scopes:
-                del self._trees[path]
 
     def defer(self, glob: Glob, scope: Scope) -> list[File]:
         """Let whatever matches be static; return the known files that are now."""
@@ -208,29 +200,11 @@ class Graph:
         return any(nglob.matches(pattern, path) for pattern in glob.patterns)
 
     def is_static(self, file: File) -> bool:
-        """Tell whether somebody said that no step builds a file: of it alone, of its folder, or by a pattern."""
-        if file.static:
-            return True
-        path = file.path
-        if self._trees:
-            at = path.rfind("/", 0, len(path) - 1)
-            while at > 0:
-                if path[: at + 1] in self._trees:
-                    return True
-                at = path.rfind("/", 0, at)
-        return any(self._is_deferred_by(glob, path) for glob in self._deferred)
-
-    def is_meant_static(self, file: File) -> bool:
-        """Tell whether somebody said so of a file itself, by its name or by a pattern, and not of its folder alone."""
+        """Tell whether somebody said that no step builds a file, by its name or by a pattern."""
         return bool(file.static) or any(self._is_deferred_by(glob, file.path) for glob in self._deferred)
 
     def static_through(self, path: str) -> str | None:
-        """Return the node by which a file is static that nobody named: its folder's, or a deferred glob's."""
-        at = path.rfind("/", 0, len(path) - 1)
-        while at > 0:
-            if path[: at + 1] in self._trees:
-                return f"file:{path[: at + 1]}"
-            at = path.rfind("/", 0, at)
+        """Return the node of the deferred glob by which a file is static that nobody named."""
         patterns = (pattern for glob in self._deferred for pattern in glob.patterns)
         return next((f"dg:{pattern}" for pattern in patterns if nglob.matches(pattern, path)), None)
 

@@ -421,7 +421,7 @@ class Scheduler(Declaring):
             for path, content in _all_made(step).items() if step.job is None else ():
                 file = self.graph.files.get(path)
                 # Its folder may be static: steps still write there, and what they wrote goes with them (StepUp 3.0).
-                if path not in kept and not (file is not None and self.graph.is_meant_static(file)):
+                if path not in kept and not (file is not None and self.graph.is_static(file)):
                     found[path] = content
         return sorted(found.items())
 
@@ -488,9 +488,17 @@ class Scheduler(Declaring):
                 self._touch(step)
             # A plan's session forgets what is gone, and with it what was changed since: that is the user's now. But
             # what somebody still reads is to be cleaned one day.
-            is_done = made <= offered if asked.options else made and made <= removed
+            if asked.options:
+                is_done = all(path in offered or self._belongs_to_another(path, step) for path in made)
+            else:
+                is_done = bool(made) and made <= removed
             if step.is_retired and step.job is None and is_done:
                 self._drop(step)
+
+    def _belongs_to_another(self, path: str, step: Step) -> bool:
+        file = self.graph.files.get(path)
+        maker = None if file is None else file.producer
+        return maker is not None and maker is not step and maker.is_live
 
     # --- looking around and waiting ------------------------------------------------------------
 

@@ -218,7 +218,7 @@ def nodes(scheduler: Scheduler) -> list[Row]:
                     # Whatever lies there, nobody has said that it is meant (StepUp 3.0).
                     supplier["state"] = str(FileState.AWAITED)
                 elif through in found:
-                    file(path, through if through.startswith("dg:") else found[through]["creator"])
+                    file(path, through)
             link(supplier, row)
         for target in step.needs_after.values():
             if target is not None:

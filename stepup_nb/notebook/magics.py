@@ -260,7 +260,7 @@ class StepUpMagics(Magics):
     @needs_local_scope
     @line_cell_magic
     def runpy(self, line: str, cell: str | None = None, local_ns: Names | None = None) -> StepHandle | None:
-        """Declare a step that runs Python in a process of its own, and return at once.
+        r"""Declare a step that runs Python in a process of its own, and return at once.
 
         In a line, a script with its arguments follows the options; the handle is returned::
 
@@ -270,7 +270,7 @@ class StepUpMagics(Magics):
 
           %%runpy --out squares.txt
           with open("squares.txt", "w") as file:
-              file.writelines(f"{i * i}\\n" for i in range(10))
+              file.writelines(f"{i * i}\n" for i in range(10))
 
         Nothing of the notebook's variables is in it: what goes in and out are files. The script, and every module
         of the project that it imports, are inputs by themselves; which these are is known once it has run.

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from stepup_nb.client.job import JobSession
-from stepup_nb.core.declare import file_in, make_spec, pool_name, pool_size
+from stepup_nb.core.declare import file_in, make_spec, match_from, pattern_in, pool_name, pool_size
 from stepup_nb.core.errors import StepUpError, UsageError
 from stepup_nb.core.messages import spec_to_json
 from stepup_nb.plan import paths as p
@@ -121,11 +121,15 @@ class Caller:
         with subs_env_vars() as substitute:
             wanted = [str(substitute(pattern)) for pattern in patterns]
         check_glob(wanted, subs, required=required, defer=defer)
-        rooted = [p.translate(pattern) for pattern in wanted]
+        root, here = self._session.root, self._session.here
+        rooted = [pattern_in(root, here, pattern) for pattern in wanted]
         answer = self._declare("DeclareGlob", glob=[rooted, sorted(subs.items()), defer])
         if defer:
             return None
-        found = [[p.translate_back(path) for path in paths] for paths in answer["found"]]
+        found = [
+            [match_from(root, here, pattern, path) for path in paths]
+            for pattern, paths in zip(wanted, answer["found"], strict=True)
+        ]
         result = consistent(wanted, subs, found, p.make_path)
         if required and not result:
             raise FileNotFoundError("Could not find any matching paths on the filesystem.")
