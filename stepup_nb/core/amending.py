@@ -159,7 +159,8 @@ class Amending(Seeing):
 
     def _leave(self, step: Step, job: Job, looks: Mapping[str, Look]) -> None:
         """Take note of what a job that did not succeed wrote; what it did not write may be somebody else's."""
-        if step.record is not None or step.job is not None:
+        # It may have been forgotten meanwhile, and another one have its name.
+        if step.record is not None or step.job is not None or self.graph.steps.get(step.key) is not step:
             return
         for path, look in looks.items():
             if isinstance(look, FileHash) and look.ctime_ns >= job.started * 1e9:

@@ -6,7 +6,7 @@ import pytest
 from sim import Sim
 
 from stepup_nb.core.looking import PUT_BACKS
-from stepup_nb.core.messages import FilesLooked, LookAt, Rerun, Run, Wait
+from stepup_nb.core.messages import FilesLooked, Forget, LookAt, Rerun, Run, Wait
 from stepup_nb.core.model import FileHash, FileProblem, FileState
 
 
@@ -341,6 +341,17 @@ def test_what_a_step_that_was_stopped_half_way_wrote_is_cleaned_when_it_is_gone(
     sim.run()
     assert sim.files["x"] == "half"
     assert sim.clean() == ["x"]
+
+
+def test_a_step_that_is_forgotten_while_one_looks_what_it_left_stays_forgotten() -> None:
+    sim = Sim(takes_look=1.0)
+    sim.step("make", out="x", returncode=1, leaves_half=True)
+    sim.run(until=1)
+    sim.do(Forget(("make",)))
+    sim.step("make", out="y")
+    sim.run()
+    assert sim["make"].spec.out == ("y",)
+    assert sim.saved["runsh make"].declared["spec"].out == ("y",)
 
 
 def test_what_was_there_before_a_step_failed_without_writing_it_is_not_cleaned() -> None:
