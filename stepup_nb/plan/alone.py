@@ -16,7 +16,7 @@ from stepup_nb.core.errors import UsageError
 from stepup_nb.plan import paths as p
 from stepup_nb.plan.exceptions import ArgumentError
 from stepup_nb.plan.stepinfo import StepInfo
-from stepup_nb.plan.variables import subs_env_vars
+from stepup_nb.plan.variables import read_paths
 
 if TYPE_CHECKING:
     from stepup_nb.core.nglob import NGlobMulti
@@ -35,8 +35,7 @@ class Alone:
         PathError
             SNB-133 and SNB-134.
         """
-        with subs_env_vars() as subs:
-            found = [subs(path) for given in paths for path in p.words(given)]
+        found = read_paths(paths=[path for given in paths for path in p.words(given)])["paths"]
         for path in found:
             p.check(path)
         if found:
@@ -61,8 +60,7 @@ class Alone:
         """
         from stepup_nb.core.nglob import consistent, search
 
-        with subs_env_vars() as substitute:
-            wanted = [str(substitute(pattern)) for pattern in patterns]
+        wanted = [str(pattern) for pattern in read_paths(patterns=patterns)["patterns"]]
         check_glob(wanted, subs, required=required, defer=defer)
         if defer:
             _say("defer", -1, _rooted(wanted))
@@ -98,12 +96,8 @@ class Alone:
         PathError
             SNB-133.
         """
-        with subs_env_vars() as subs:
-            folder = subs(p.as_folder(os.fspath(workdir)))
-            given = {
-                name: [subs(path) for path in p.words(paths)]
-                for name, paths in (("inp", inp), ("out", out), ("vol", vol))
-            }
+        given = read_paths(inp=inp, out=out, vol=vol, workdir=p.as_folder(os.fspath(workdir)))
+        (folder,) = given.pop("workdir")
         names = p.words(env)
         action = fill_in(action, given)
         rooted = {name: _rooted(paths, folder) for name, paths in given.items()}
@@ -135,13 +129,12 @@ class Alone:
         PathError
             SNB-133, and SNB-134 for inputs.
         """
-        with subs_env_vars() as subs:
-            given = [[subs(path) for path in p.words(paths)] for paths in (inp, out, vol)]
+        given = read_paths(inp=inp, out=out, vol=vol)
         names = sorted(set(p.words(env)))
-        if names or any(given):
-            inps, outs, vols = given
-            _say("amend", -1, _rooted(inps), names, _rooted(outs), _rooted(vols))
-        for path in given[0]:
+        if names or any(given.values()):
+            inps, outs, vols = map(_rooted, given.values())
+            _say("amend", -1, inps, names, outs, vols)
+        for path in given["inp"]:
             p.check(path)
 
     def getinfo(self) -> StepInfo:

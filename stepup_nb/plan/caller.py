@@ -18,7 +18,7 @@ from stepup_nb.core.messages import spec_to_json
 from stepup_nb.plan import paths as p
 from stepup_nb.plan.exceptions import GraphError, InputNotFoundError, RPCError, refused
 from stepup_nb.plan.stepinfo import StepInfo
-from stepup_nb.plan.variables import subs_env_vars
+from stepup_nb.plan.variables import read_paths
 
 if TYPE_CHECKING:
     from stepup_nb.core.nglob import NGlobMulti
@@ -86,8 +86,7 @@ class Caller:
         """
         from stepup_nb.core.nglob import has_wildcard
 
-        with subs_env_vars() as subs:
-            given = [subs(path) for one in paths for path in p.words(one)]
+        given = read_paths(paths=[path for one in paths for path in p.words(one)])["paths"]
         found = []
         for path in given:
             if has_wildcard(path) and not os.path.lexists(path):
@@ -118,8 +117,7 @@ class Caller:
         from stepup_nb.core.nglob import consistent
         from stepup_nb.plan.alone import check_glob
 
-        with subs_env_vars() as substitute:
-            wanted = [str(substitute(pattern)) for pattern in patterns]
+        wanted = [str(pattern) for pattern in read_paths(patterns=patterns)["patterns"]]
         check_glob(wanted, subs, required=required, defer=defer)
         root, here = self._session.root, self._session.here
         rooted = [pattern_in(root, here, pattern) for pattern in wanted]
@@ -155,12 +153,8 @@ class Caller:
         RPCError
             The graph does not allow it; nothing changed.
         """
-        with subs_env_vars() as subs:
-            folder = str(subs(p.as_folder(os.fspath(workdir))))
-            given = {
-                name: [str(subs(path)) for path in p.words(paths)]
-                for name, paths in (("inp", inp), ("out", out), ("vol", vol))
-            }
+        given = read_paths(inp=inp, out=out, vol=vol, workdir=p.as_folder(os.fspath(workdir)))
+        (folder,) = given.pop("workdir")
         names = p.words(env)
         if WORKDIR_MARK in action:
             raise RPCError(
@@ -173,7 +167,7 @@ class Caller:
         spec = make_spec(
             kind,
             command,
-            {**options, **given, "env": names, "workdir": folder},
+            {**options, **given, "env": names, "workdir": str(folder)},
             root=self._session.root,
             here=self._session.here,
             is_outside_allowed=True,
@@ -206,11 +200,10 @@ class Caller:
         RPCError
             The graph does not allow it; nothing changed.
         """
-        with subs_env_vars() as subs:
-            given = {
-                name: sorted({self._rooted(str(subs(path)), "amend()") for path in p.words(paths)})
-                for name, paths in (("inp", inp), ("out", out), ("vol", vol))
-            }
+        given = {
+            name: sorted({self._rooted(path, "amend()") for path in paths})
+            for name, paths in read_paths(inp=inp, out=out, vol=vol).items()
+        }
         _check_folders(self._session.root, given["out"], given["vol"])
         names = sorted(set(p.words(env)))
         if not names and not any(given.values()):

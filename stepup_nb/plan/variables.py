@@ -9,11 +9,11 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from stepup_nb.plan.exceptions import PathError
-from stepup_nb.plan.paths import make_path, normalise, translate_back
+from stepup_nb.plan.paths import make_path, normalise, translate_back, words
 
 OWN = frozenset({"HERE", "ROOT"})
 """Variables that every step has of its own. They are no outside influence, and nobody depends on them.
@@ -88,6 +88,12 @@ def subs_env_vars() -> Iterator[Callable[[Any], Any]]:
     yield subs
     if used:
         _depend_on(used)
+
+
+def read_paths(**given: str | os.PathLike[str] | Iterable[Any]) -> dict[str, list[Any]]:
+    """Return the paths of several arguments by their names, normalised, with variables put in; SNB-133."""
+    with subs_env_vars() as subs:
+        return {name: [subs(path) for path in words(paths)] for name, paths in given.items()}
 
 
 def _depend_on(names: set[str]) -> None:
