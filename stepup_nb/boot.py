@@ -161,7 +161,7 @@ class _Boot:
 
     def run(self) -> int:
         """Start, run, watch as often as that is wanted, and say good-bye."""
-        status = self._owner.request("status")
+        status = self._owner.request("status", brief=True)
         self._logs.begin(self._host.socket, status["director_pid"])
         self._say("DIRECTOR", f"Listening on {self._host.socket} (stepup_nb {__version__})")
         for note in self._host.notes:
@@ -170,7 +170,7 @@ class _Boot:
         try:
             with self._catching_signals(), Keys(self._on_key) as self._keys:
                 try:
-                    self._start(is_first=not status["steps"])
+                    self._start(is_first=not status["known"])
                     code = self._phases()
                 except _Ended as ended:
                     self._stop_all(ended.number)
@@ -259,7 +259,7 @@ class _Boot:
 
     def _finish(self, report: Mapping[str, Any]) -> int:
         failed, stuck = len(report["failed"]), report["stuck"]
-        status = self._owner.request("status")
+        status = self._owner.request("status", brief=True)
         number = sum(row["number"] for row in stuck)
         if failed:
             self._say("WARNING", f"{failed} step(s) failed.")
@@ -343,8 +343,11 @@ class _Boot:
             self._say("KEYBOARD", "Joining: leaving when everything is done.")
             ask("Ending", how="join")
         elif key == "g":
-            write(ask("nodes")["nodes"], os.fspath(self._root / "graph"))
-            self._say("KEYBOARD", "Wrote graph.txt")
+            try:
+                write(ask("nodes")["nodes"], os.fspath(self._root / "graph"))
+                self._say("KEYBOARD", "Wrote graph.txt")
+            except OSError as error:
+                self._say("WARNING", f"graph.txt cannot be written: {error.strerror or error}")
         else:
             self._terminal.line("KEYBOARD", "Keys", [Page("Keys", KEYS)])
 

@@ -89,7 +89,7 @@ def ask(options: argparse.Namespace, op: str, **fields: Any) -> dict[str, Any]:
 
 def _is_plan(connection: Connection) -> bool:
     # By its place: who boots a plan may not have said yet which phase it is in.
-    return Path(connection.request("status")["database"]).parent.name == ".stepup"
+    return Path(connection.request("status", brief=True)["database"]).parent.name == ".stepup"
 
 
 def wait(options: argparse.Namespace) -> int:
@@ -112,7 +112,7 @@ def drain(options: argparse.Namespace) -> int:
     """Start nothing new; of a plan's session that watches, wait until what runs has ended (StepUp 3.0)."""
     with _session(options) as connection, contextlib.suppress(DirectorGone):
         connection.request("Drain")
-        if _is_plan(connection) and connection.request("status")["watching"]:
+        if _is_plan(connection) and connection.request("status", brief=True)["watching"]:
             connection.request("rest")
     return 0
 

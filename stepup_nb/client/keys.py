@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import sys
@@ -26,18 +27,27 @@ class Keys:
         try:
             if sys.stdin is not None and sys.stdin.isatty() and os.tcgetpgrp(0) == os.getpgrp():
                 self._before = termios.tcgetattr(0)
-                tty.setcbreak(0)
                 self._fd = 0
+                tty.setcbreak(0)
         except (OSError, ValueError, termios.error):
             self._fd = -1
         return self
 
     def look(self) -> None:
         """Hand over what was pressed since the last look."""
-        if self._fd >= 0 and select.select([self._fd], [], [], 0)[0]:
-            for key in os.read(self._fd, 64).decode(errors="replace"):
-                self._on_key(key)
+        if self._fd < 0 or not select.select([self._fd], [], [], 0)[0]:
+            return
+        try:
+            pressed = os.read(self._fd, 64)
+        except OSError:
+            pressed = b""
+        if not pressed:
+            # The terminal is gone; what runs goes on.
+            self._fd = -1
+        for key in pressed.decode(errors="replace"):
+            self._on_key(key)
 
     def __exit__(self, *exc: object) -> None:
         if self._fd >= 0:
-            termios.tcsetattr(self._fd, termios.TCSADRAIN, self._before)  # type: ignore[arg-type]
+            with contextlib.suppress(OSError, termios.error):
+                termios.tcsetattr(self._fd, termios.TCSADRAIN, self._before)  # type: ignore[arg-type]

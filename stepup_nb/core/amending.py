@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from stepup_nb.core.errors import UsageError
@@ -20,6 +20,7 @@ from stepup_nb.core.model import (
     FileHash,
     Job,
     Look,
+    Scope,
     Step,
 )
 from stepup_nb.core.moving import Looking
@@ -95,6 +96,7 @@ class Amending(Seeing):
             # Of what was there before, each link has been checked with all that was there then.
             fresh = spec if out else replace(spec, inp=more.inp)
             graph.check_circle(fresh, step.key, scope, yielding)
+        self._check_creators(yielding.values(), scope)
         # Nothing is refused below this line.
         for other in yielding.values():
             self._retire(other)
@@ -172,6 +174,9 @@ class Amending(Seeing):
     # --- what a step declares is the matter of `Declaring` ---------------------------------------
 
     def _retire(self, step: Step) -> None:
+        raise NotImplementedError
+
+    def _check_creators(self, steps: Iterable[Step], scope: Scope) -> None:
         raise NotImplementedError
 
 

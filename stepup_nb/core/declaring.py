@@ -6,12 +6,13 @@ of the graph.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterable
 from dataclasses import replace
 
 from stepup_nb.core import nglob, uptodate
 from stepup_nb.core.alike import Alike
 from stepup_nb.core.amending import over
+from stepup_nb.core.declare import pool_name
 from stepup_nb.core.engine import Engine
 from stepup_nb.core.errors import UsageError
 from stepup_nb.core.graph import made_by
@@ -233,15 +234,14 @@ class Declaring(Engine):
             tuple(sorted(scope.statics)),
             tuple(scope.globs),
             tuple((name, size, tokens) for name, (size, tokens) in sorted(scope.pools.items())),
+            uptodate.digest_of([child.declared for _, child in sorted(scope.steps.items())]),
         )
 
-    def _end_products(self, step: Step, end: Callable[[Step], None]) -> None:
-        """A step is not live any more: neither is what it declared."""
+    def _end_products(self, step: Step) -> list[Step]:
+        """A step is not live any more: neither is what it declared. Return the steps that are to end as well."""
         scope, step.round = step.round, None
         if scope is None:
-            return
-        for child in [*scope.steps.values(), *scope.undecided.values()]:
-            end(child)
+            return []
         for path in [*scope.statics, *scope.undecided_statics]:
             self._drop_static(path, scope)
         for glob in scope.globs:
@@ -249,6 +249,7 @@ class Declaring(Engine):
                 self._undefer(glob, scope)
         scope.is_open = False
         del self.graph.scopes[scope.id]
+        return [*scope.steps.values(), *scope.undecided.values()]
 
     def _undefer(self, glob: Glob, scope: Scope) -> None:
         for file in self.graph.undefer(glob, scope):
@@ -256,12 +257,7 @@ class Declaring(Engine):
 
     def _lay_by(self, step: Step) -> None:
         """Its creator failed before it declared this step again: it keeps what it has, and does nothing."""
-        if not step.is_live:
-            return
-        creator = step.creator
-        self._end_life(step, "not declared again: its plan did not get so far", is_gone=False)
-        self._dormant.setdefault(creator, {})[step.key] = step
-        self._cell_of[step.key] = creator
+        self._end_lives(step, "not declared again: its plan did not get so far", is_gone=False)
 
     def _unrestorable(self, step: Step) -> list[str]:
         """Say why what a step declared cannot be restored with it, or return nothing."""
@@ -272,8 +268,8 @@ class Declaring(Engine):
             if products is None:
                 continue
             id = round_id(at.key)
-            for key in products.steps:
-                child = self.graph.steps.get(key)
+            children = [self.graph.steps.get(key) for key in products.steps]
+            for key, child in zip(products.steps, children, strict=True):
                 if child is None:
                     return [f"step '{one_line(key)}', which it declares, was forgotten"]
                 if child.is_live or child.creator != id:
@@ -284,6 +280,9 @@ class Declaring(Engine):
                         return [f"'{path}', which step '{child.label}' makes, belongs to another one now"]
                 if child.state is SUCCEEDED:
                     todo.append(child)
+            if products.digest != uptodate.digest_of([c.declared for c in children if c is not None]):
+                # A state file is data from a stranger: what it says of a step that never ran, nobody has sealed.
+                return ["what it declared is not as it was written down"]
             for path in products.statics:
                 file = self.graph.files.get(path)
                 if file is not None and file.producer is not None and file.producer.is_live:
@@ -378,16 +377,10 @@ class Declaring(Engine):
     def _declare(self, m: Declare) -> None:
         spec, graph = m.spec, self.graph
         scope = self._scope(m.scope)
-        if scope.owner is not None and scope.owner.key == spec.base:
-            raise UsageError(
-                "SNB-407",
-                f"Step '{scope.owner.label}' declares itself.",
-                "it would run for ever",
-                "declare another step",
-            )
         self._check_request(spec)
         step, key, number = graph.identify(spec, scope)
         yielding = graph.check_claims(spec, key, scope)
+        self._check_creators([*([] if step is None else [step]), *yielding.values()], scope)
         if step is None or not step.is_live or not _has_equal_links(step.spec, spec):
             graph.check_circle(spec, key, scope, yielding)
         # Nothing is refused below this line.
@@ -409,6 +402,20 @@ class Declaring(Engine):
         self._look_anew(step)
         note = self.pools.obstacle(spec.pool)
         self._out.reply = {"step": step.key, "notes": [note] if note else []}
+
+    def _check_creators(self, steps: Iterable[Step], scope: Scope) -> None:
+        """Refuse what would take a step, through whatever others, from those that declared it (SNB-407)."""
+        meant = {step.key for step in steps}
+        owner = scope.owner
+        while owner is not None and meant:
+            if owner.key in meant:
+                raise UsageError(
+                    "SNB-407",
+                    f"Step '{owner.label}' would declare itself.",
+                    f"it is what led to {scope.title}",
+                    "declare another step",
+                )
+            owner = None if owner.scope is None else owner.scope.owner
 
     def _check_request(self, spec: StepSpec) -> None:
         for name, slots in spec.pool:
@@ -573,16 +580,29 @@ class Declaring(Engine):
 
     def _retire(self, step: Step) -> None:
         """A step is declared no longer: it never runs again unless it is declared again."""
-        if step.is_live:
-            self._end_life(step, "no longer declared", is_gone=True)
-            self._retire_dormant(round_id(step.key))
+        self._end_lives(step, "no longer declared", is_gone=True)
+
+    def _end_lives(self, first: Step, words: str, *, is_gone: bool) -> None:
+        """End a step, what it declared, and so on: in a list, for plans may be as deep as a user's mistake."""
+        todo = [first]
+        while todo:
+            step = todo.pop()
+            if not step.is_live:
+                continue
+            creator = step.creator
+            todo += self._end_products(step)
+            self._end_life(step, words, is_gone=is_gone)
+            if is_gone:
+                self._retire_dormant(round_id(step.key))
+            else:
+                self._dormant.setdefault(creator, {})[step.key] = step
+                self._cell_of[step.key] = creator
 
     def _end_life(self, step: Step, words: str, *, is_gone: bool) -> None:
         if step.state in (RUNNING, QUEUED, CHECKING):
             self._pend(step, words)
             if step.job is not None:
                 step.job.stop = Stop.RETIRE
-        self._end_products(step, self._retire if is_gone else self._lay_by)
         self._fade(step)
         self._options.pop(step.key, None)
         self.counts[step.state] -= 1
@@ -614,6 +634,7 @@ class Declaring(Engine):
     # --- pools ---------------------------------------------------------------------------------
 
     def _define_pool(self, m: DefinePool) -> None:
+        pool_name(m.name)
         pool = self.pools.named(m.name)
         before = self._pool_scopes.get(m.name)
         scope = self._scope(m.scope)
@@ -701,6 +722,7 @@ class Declaring(Engine):
     def _declare_static(self, m: DeclareStatic) -> None:
         scope = self._scope(m.scope)
         yielding = self.graph.check_static(m.paths, scope)
+        self._check_creators(yielding.values(), scope)
         # Nothing is refused below this line.
         self._know(scope)
         for step in yielding.values():
@@ -729,12 +751,14 @@ class Declaring(Engine):
             self._take_glob(m.glob, scope)
             self._out.globbed.append(Globbed(m.token, ()))
         else:
-            self._look((), Looking("glob", scope=scope, token=m.token), (m.glob,))
+            job = None if scope.owner is None else scope.owner.job
+            self._look((), Looking("glob", job=job, scope=scope, token=m.token), (m.glob,))
 
     def _globbed(self, report: FilesLooked, looking: Looking, scope: Scope) -> None:
         for glob, matches in report.found.items():
             glob = glob._replace(found=self._without_outputs(matches))
-            if scope.is_open or scope.kind is ScopeKind.SESSION:
+            is_asked = scope.owner is None or scope.owner.job is looking.job
+            if is_asked and (scope.is_open or scope.kind is ScopeKind.SESSION):
                 self._take_glob(glob, scope)
                 if found := dict.fromkeys(path for paths in glob.found for path in paths):
                     self._take_statics(tuple(found), scope)

@@ -76,6 +76,7 @@ class Engine(Amending):
             if obstacle and step.unamended is not None and self._waits_for_itself(step):
                 self._out.lines.append(LogLine("DROPAMEND", step.key))
                 self._drop_amended(step)
+                self._touch(step)
                 obstacle = self._obstacle(step)
             if obstacle:
                 if obstacle != step.reason:
@@ -129,7 +130,7 @@ class Engine(Amending):
         if looking is None:
             return
         step, job = looking.step, looking.job
-        self._plain_looks -= step is None
+        self._plain_looks -= step is None and looking.purpose != "watch"
         if looking.purpose == "made" and step is not None and job is not None:
             self._leave(step, job, report.looks)
             return

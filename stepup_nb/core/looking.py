@@ -5,7 +5,7 @@ Knows what a look has told, not how it was taken.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from stepup_nb.core import nglob
 from stepup_nb.core.messages import (
@@ -42,7 +42,7 @@ class Seeing(Moving):
     def _look(self, paths: Iterable[str], looking: Looking, globs: tuple[Glob, ...] = ()) -> int:
         token = self._next_token
         self._next_token += 1
-        self._plain_looks += looking.step is None
+        self._plain_looks += looking.step is None and looking.purpose != "watch"
         self._looking[token] = looking
         files = tuple((path, self._known(path)) for path in paths)
         self._out.instructions.append(LookAt(token, files, globs))
@@ -136,21 +136,25 @@ class Seeing(Moving):
         if looking.scope is not None:
             self._globbed(report, looking, looking.scope)
             return
-        for found in report.found.items() if self.graph.scopes else ():
-            self._see_matches(*found)
+        if report.found:
+            self._see_matches(report.found)
 
     def _globbed(self, report: FilesLooked, looking: Looking, scope: Scope) -> None:
         raise NotImplementedError
 
-    def _see_matches(self, glob: Glob, found: tuple[tuple[str, ...], ...]) -> None:
+    def _see_matches(self, found: Mapping[Glob, tuple[tuple[str, ...], ...]]) -> None:
+        by_patterns = {(glob.patterns, glob.subs): matches for glob, matches in found.items()}
         for scope in list(self.graph.scopes.values()):
             owner = scope.owner
-            for known in scope.globs if owner is not None and owner.state is SUCCEEDED else ():
-                if known.patterns == glob.patterns and known.subs == glob.subs and not known.is_deferred:
-                    if words := self._other_matches(known, found):
-                        assert owner is not None
-                        self._pend(owner, words)
-                        break
+            for known in searches(scope.globs) if owner is not None and owner.state is SUCCEEDED else ():
+                matches = by_patterns.get((known.patterns, known.subs))
+                if (
+                    owner is not None
+                    and matches is not None
+                    and (words := self._other_matches(known, matches))
+                ):
+                    self._pend(owner, words)
+                    break
 
     def _other_matches(self, known: Glob, found: tuple[tuple[str, ...], ...]) -> str:
         """Say which match is new or gone, or return an empty text."""
@@ -173,7 +177,9 @@ class Seeing(Moving):
         )
 
     def _without_outputs(self, found: tuple[tuple[str, ...], ...]) -> tuple[tuple[str, ...], ...]:
-        left = self.graph.left_behind()
+        if self._left_behind[0] != self._turn:
+            self._left_behind = (self._turn, self.graph.left_behind())
+        left = self._left_behind[1]
 
         def is_made(path: str) -> bool:
             # At what a job left that failed, nobody has looked since.

@@ -19,7 +19,6 @@ from stepup_nb.core.model import (
     Look,
     Pool,
     PoolRequest,
-    Scope,
     ScopeKind,
     Step,
     StepSpec,
@@ -196,6 +195,8 @@ class LookAgain:
 
     token: int
     paths: tuple[str, ...] | None = None
+    is_watching: bool = False
+    """Nobody waits for it: only somebody who watches has a hint that something changed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -418,9 +419,8 @@ class Decision:
     jobs: dict[int, Job] = field(default_factory=dict)
     dropped_jobs: set[int] = field(default_factory=set)
     """Jobs that came to nothing before there was a process: they never were."""
-    scopes: dict[str, Scope] = field(default_factory=dict)
     settings: bool = False
-    """Workers or pause changed."""
+    """Workers, a pause, a drain, the phase, or how the session is to end changed."""
     lines: list[LogLine] = field(default_factory=list)
     ended: list[WaitEnded] = field(default_factory=list)
     amended: list[Amended] = field(default_factory=list)

@@ -286,6 +286,8 @@ class Products:
     globs: tuple[Glob, ...] = ()
     pools: tuple[tuple[str, int | None, tuple[str, ...]], ...] = ()
     """Name, size and tokens."""
+    digest: str = ""
+    """Of the declarations of these steps: what is restored with a result must be what was declared with it."""
 
 
 @dataclass(slots=True, eq=False)

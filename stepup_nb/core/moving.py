@@ -30,6 +30,7 @@ from stepup_nb.core.model import (
     RELYING,
     RUNNING,
     SUCCEEDED,
+    Content,
     File,
     FileProblem,
     FileState,
@@ -56,7 +57,7 @@ class Looking:
     """A look at files that is under way, and what it is for."""
 
     purpose: str
-    """``check``, ``confirm``, ``verify``, ``amend``, ``made``, ``glob`` or ``look``."""
+    """``check``, ``confirm``, ``verify``, ``amend``, ``made``, ``glob``, ``look``; ``watch``: no wait is for that."""
     step: Step | None = None
     job: Job | None = None
     scope: Scope | None = None
@@ -88,6 +89,8 @@ class Moving:
         self._looking: dict[int, Looking] = {}
         self._plain_looks = 0
         """Looks under way that no step waits for, but every wait."""
+        self._left_behind: tuple[int, dict[str, Content]] = (-1, {})
+        """What failed jobs and gone steps have left, as of a turn."""
         self._options: dict[str, Step] = {}
         """Live optional steps."""
         self._review: deque[Step] = deque()

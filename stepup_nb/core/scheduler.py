@@ -260,6 +260,9 @@ class Scheduler(Declaring):
             self._touch(step)
 
     def _run(self, m: Run) -> None:
+        if self._next_phase == WATCH:
+            # It was about to begin: whoever asks for a run now means the next one.
+            self._enter_phase()
         self.pools.is_draining = False
         self._out.settings = True
         if self.phase == WATCH:
@@ -310,7 +313,7 @@ class Scheduler(Declaring):
     def _look_again(self, m: LookAgain) -> None:
         """Look at what somebody knows to have changed; of patterns at all, since a new file is in none."""
         if m.paths is None:
-            token = self._look_at_all(self.graph.steps.values())
+            token = self._look_at_all(self.graph.steps.values(), "watch" if m.is_watching else "look")
         else:
             paths = [path for path in m.paths if path in self.graph.files]
             token = self._look(paths, Looking("look"), self._all_globs())
@@ -507,7 +510,7 @@ class Scheduler(Declaring):
             dict.fromkeys(glob for scope in self.graph.scopes.values() if scope.owner for glob in scope.globs)
         )
 
-    def _look_at_all(self, steps: Iterable[Step]) -> int | None:
+    def _look_at_all(self, steps: Iterable[Step], purpose: str = "look") -> int | None:
         """Look at every file that the live ones of these steps read, or have made; return the look, if any."""
         paths: dict[str, None] = {}
         for step in steps:
@@ -518,7 +521,7 @@ class Scheduler(Declaring):
                 if step.round is not None:
                     paths.update(dict.fromkeys(sorted(step.round.statics)))
         globs = self._all_globs()
-        return self._look(paths, Looking("look"), globs) if paths or globs else None
+        return self._look(paths, Looking(purpose), globs) if paths or globs else None
 
     def _with_suppliers(self, steps: Iterable[Step]) -> list[Step]:
         """Return the steps and all that they wait for, through whatever others."""

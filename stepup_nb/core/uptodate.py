@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from bisect import bisect_left
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any
@@ -127,6 +127,11 @@ def inp_digest(manifest: Manifest) -> str:
 def out_digest(outputs: tuple[tuple[str, Content], ...]) -> str:
     """Return the digest over the outputs."""
     return _digest(["out", outputs])
+
+
+def digest_of(declared: Iterable[StepSpec]) -> str:
+    """Return a digest over declarations; it is kept with what declared them."""
+    return _digest(["declared", [repr(spec.arguments) for spec in declared]])
 
 
 def make_record(

@@ -177,11 +177,11 @@ def nodes(scheduler: Scheduler) -> list[Row]:
 
     node("root:", "root")
     for step in steps:
-        scope = step.scope
-        owner = None if scope is None else scope.owner
-        node(
-            f"step:{step.key}", step.label, str(step.state), "root:" if owner is None else f"step:{owner.key}"
-        )
+        node(f"step:{step.key}", step.label, str(step.state))
+    for step in steps:
+        # A step may be older than the one that declares it now.
+        owner = None if step.scope is None else step.scope.owner
+        node(f"step:{step.key}", step.label, creator="root:" if owner is None else f"step:{owner.key}")
     for step in steps:
         spec, row = step.spec, found[f"step:{step.key}"]
         if step.round is not None:

@@ -41,24 +41,52 @@ def _leads_up(link: str, folder: str) -> bool:
     return target == real or real.startswith(target.rstrip("/") + "/")
 
 
-def folders_of(files: Iterable[str], globs: Iterable[Glob], root: str) -> set[str]:
-    """Return the absolute folders of files, and those in which a match of a pattern may come up."""
-    folders = {posixpath.dirname(path.rstrip("/")) for path in files}
-    for glob in globs:
-        for pattern in glob.patterns:
-            folders |= _folders_of(pattern, root)
-    return {posixpath.normpath(posixpath.join(root, folder)) for folder in folders}
+class Folders:
+    """In which folders a change may matter; remembers what it has walked through.
 
+    Parameters
+    ----------
+    root
+        Absolute folder that paths are relative to.
+    """
 
-def _folders_of(pattern: str, root: str) -> set[str]:
-    parts: list[str] = []
-    above = pattern.rstrip("/").split("/")[:-1]
-    for part in above:
-        if nglob.has_wildcard(part):
-            break
-        parts.append(part)
-    base = "/".join(parts)
-    if len(parts) == len(above):
-        return {base}
-    deeper = nglob.search([f"{base}/**/" if base else "**/"], {}, lister(root))[0]
-    return {base, *(path.rstrip("/") for path in deeper[:MOST])}
+    def __init__(self, root: str) -> None:
+        self._root = root
+        self._list = lister(root)
+        self._below: dict[str, set[str]] = {}
+
+    def forget(self) -> None:
+        """Something changed: there may be other folders now."""
+        self._below.clear()
+
+    def of(self, files: Iterable[str], globs: Iterable[Glob]) -> set[str]:
+        """Return the absolute folders of files, and those in which a match of a pattern may come up."""
+        folders = {posixpath.dirname(path.rstrip("/")) for path in files}
+        for glob in globs:
+            for pattern in glob.patterns:
+                folders |= self._of_pattern(pattern)
+        return {posixpath.normpath(posixpath.join(self._root, folder)) for folder in folders}
+
+    def _of_pattern(self, pattern: str) -> set[str]:
+        parts: list[str] = []
+        above = pattern.rstrip("/").split("/")[:-1]
+        for part in above:
+            if nglob.has_wildcard(part):
+                break
+            parts.append(part)
+        base = "/".join(parts)
+        if len(parts) == len(above):
+            return {base}
+        if base not in self._below:
+            self._below[base] = self._walk(base)
+        return self._below[base]
+
+    def _walk(self, base: str) -> set[str]:
+        found, todo = {base}, [base]
+        while todo and len(found) < MOST:
+            folder = todo.pop(0)
+            for name, is_folder in self._list(folder):
+                if is_folder and len(found) < MOST:
+                    todo.append(posixpath.join(folder, name))
+                    found.add(todo[-1])
+        return found

@@ -46,13 +46,12 @@ from stepup_nb.core.scheduler import Scheduler
 from stepup_nb.director import starting
 from stepup_nb.director.environments import Environments
 from stepup_nb.director.executor import CannotStart, Executor, Stream
-from stepup_nb.director.folders import folders_of
 from stepup_nb.director.output import decode
 from stepup_nb.director.reactor import Reactor, Timer
 from stepup_nb.director.server import Client, Request, Server
 from stepup_nb.director.starting import Door
 from stepup_nb.director.store import Store, StoreFull
-from stepup_nb.director.watch import Watcher
+from stepup_nb.director.watching import Watching
 
 TELL_EVERY = 0.05
 """Seconds between two events to a subscriber."""
@@ -196,8 +195,13 @@ class Director:
         self._tick_timer: Timer | None = None
         self._tick_at: float | None = None
         self._idle_timer: Timer | None = None
-        self._watcher: Watcher | None = None
-        self._follow_timer: Timer | None = None
+        self._watching = Watching(
+            reactor,
+            place.root,
+            scheduler.graph,
+            self._look_for_changes,
+            lambda: scheduler.phase in ("", WATCH),
+        )
         self._unsaved: tuple[Decision, _Answers] | None = None
         self._notes = dict.fromkeys(notes)
         self._trouble = ""
@@ -235,7 +239,7 @@ class Director:
     def on_request(self, client: Client, request: Request) -> None:
         """Take a client's request; it is answered after the commit of this turn."""
         query = self._query(request)
-        if self._unsaved is not None and query is not None:
+        if self._unsaved is not None and query is not None and client.job is None:
             # Whoever wants to know why nothing goes on, or to end it, must not wait for that to pass.
             self._answer_query(query, client, request)
         else:
@@ -244,6 +248,7 @@ class Director:
     def on_gone(self, client: Client) -> None:
         """A client is gone: end its holds and forget its waits."""
         self._inbox += [Release(hold) for hold in client.holds]
+        self._resting = [(other, request) for other, request in self._resting if other is not client]
         for token in client.waits:
             if self._asked.pop(token, None) is not None:
                 self._inbox.append(StopWaiting(token))
@@ -262,8 +267,7 @@ class Director:
 
     def end(self) -> None:
         """Make the current turn the last one."""
-        if self._watcher is not None:
-            self._watcher.close()
+        self._watching.turn(False)
         self.is_ending = True
 
     def run(self) -> None:
@@ -542,16 +546,31 @@ class Director:
             "notebook": self.place.notebook,
             "database": self.place.database,
             "director_pid": os.getpid(),
-            "watching": self._watcher is not None,
+            "watching": self._watching.is_on,
             "notes": self._all_notes(),
             **found,
         }
 
     def _status(self, client: Client, request: Request) -> dict[str, Any]:
+        if request.get("brief"):
+            return self._brief()
         found = self.status()
         if request.get("causes"):
             found["causes"] = view.root_causes(self.scheduler)
         return found
+
+    def _brief(self) -> dict[str, Any]:
+        """Return of ``status`` what takes no look at every step."""
+        scheduler = self.scheduler
+        return {
+            "database": self.place.database,
+            "director_pid": os.getpid(),
+            "watching": self._watching.is_on,
+            "counts": view.counts(scheduler),
+            "known": len(scheduler.graph.steps),
+            "draining": scheduler.pools.is_draining,
+            "phase": scheduler.phase,
+        }
 
     def _all_notes(self) -> list[str]:
         return [*self._notes, *([self._trouble] if self._trouble else [])]
@@ -683,31 +702,12 @@ class Director:
 
     def _watch(self, client: Client, request: Request) -> dict[str, Any]:
         """Watch for changes of files from now on, or no longer; in a plan's session, while it has nothing to do."""
-        is_on = request.get("on") is True
-        if is_on and self._watcher is None:
-            self._watcher = Watcher(self._reactor, self._on_change, self.place.root)
-            self._follow()
-        elif not is_on and self._watcher is not None:
-            self._watcher.close()
-            self._watcher = None
-        return {"by": "" if self._watcher is None else self._watcher.kind}
+        return {"by": self._watching.turn(request.get("on") is True)}
 
-    def _follow(self) -> None:
-        """Watch the folders of all that is known, as far as it matters now."""
-        if self._watcher is not None:
-            is_of_use = self.scheduler.phase in ("", WATCH)
-            graph, root = self.scheduler.graph, self.place.root
-            globs = [glob for scope in graph.scopes.values() for glob in scope.globs]
-            self._watcher.follow(folders_of(graph.files, globs, root) if is_of_use else ())
-
-    def _follow_anew(self) -> None:
-        self._follow_timer = None
-        self._follow()
-
-    def _on_change(self, paths: frozenset[str]) -> None:
-        """Something changed: a look tells what, whether or not it was that."""
-        if self.scheduler.phase in ("", WATCH):
-            self._inbox.append(LookAgain(0))
+    def _look_for_changes(self) -> int:
+        self._tokens += 1
+        self._inbox.append(LookAgain(self._tokens, is_watching=True))
+        return self._tokens
 
     def _info(self, client: Client, request: Request) -> dict[str, Any]:
         """Return what was declared of the step whose job asks."""
@@ -774,15 +774,17 @@ class Director:
             )
         for looked in decision.looked:
             self._answer_asked(looked.token, lambda asked: {})
-        if self._watcher is not None and (decision.steps or decision.forgotten or decision.settings):
-            self._follow_timer = self._follow_timer or self._reactor.call_after(TELL_EVERY, self._follow_anew)
+            self._watching.looked(looked.token)
+        if decision.steps or decision.forgotten or decision.settings:
+            self._watching.follow_soon()
         if self._resting and self.scheduler.phase == WATCH:
             resting, self._resting = self._resting, []
             for client, request in resting:
                 client.answer(request, {})
         for removed in decision.removed:
             self._answer_asked(removed.token, lambda asked, report=removed: view.removed_row(report))  # type: ignore[misc]
-        lines = [self._line(line, decision.jobs.get(line.job or 0)) for line in decision.lines]
+        idle = self.scheduler.number_of_idle_options() if decision.lines else 0
+        lines = [self._line(line, decision.jobs.get(line.job or 0), idle) for line in decision.lines]
         self._lines += lines
         if not self._server.has_subscribers():
             self._news = _News()
@@ -804,7 +806,7 @@ class Director:
             self._complete(row)
         return report
 
-    def _line(self, line: LogLine, job: Job | None) -> dict[str, Any]:
+    def _line(self, line: LogLine, job: Job | None, idle: int) -> dict[str, Any]:
         """Write a line down as things are now: when somebody reads it, its step may have moved on."""
         step = self.scheduler.graph.steps.get(line.step)
         counts = self.scheduler.counts
@@ -819,7 +821,7 @@ class Director:
             "at": self._clock(),
             "done": counts[SUCCEEDED],
             "total": sum(number for state, number in counts.items() if state not in (FAILED, CANCELLED))
-            - self.scheduler.number_of_idle_options(),
+            - idle,
         }
         if line.pages:
             written["pages"] = [(title, text[: 10 * LINE_WORDS]) for title, text in line.pages]

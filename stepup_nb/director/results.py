@@ -64,7 +64,7 @@ def words_of(kept: Kept) -> str:
     record, products, made = kept
     form: dict[str, Any] = {"record": None if record is None else record.to_json()}
     if products is not None:
-        form["products"] = [products.steps, products.statics, products.globs, products.pools]
+        form["products"] = [products.steps, products.statics, products.globs, products.pools, products.digest]
     if made:
         form["made"] = made
     return encode(form)
@@ -83,7 +83,9 @@ def kept_of(words: str) -> Kept:
     )
 
 
-def _products(steps: list[Any], statics: list[Any], globs: list[Any], pools: list[Any]) -> Products:
+def _products(
+    steps: list[Any], statics: list[Any], globs: list[Any], pools: list[Any], digest: str = ""
+) -> Products:
     return Products(
         tuple(steps),
         tuple(statics),
@@ -97,6 +99,7 @@ def _products(steps: list[Any], statics: list[Any], globs: list[Any], pools: lis
             for patterns, subs, found, is_deferred in globs
         ),
         tuple((name, size, tuple(tokens)) for name, size, tokens in pools),
+        digest,
     )
 
 

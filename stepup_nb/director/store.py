@@ -752,10 +752,15 @@ class Store:
             key, spec, seq, occurrence, cell=declared[5], is_retired=declared[2], last=lasts.get(last)
         )
         step.unamended = unamended
-        if not isinstance(kept, Disbelieved):
-            step.state, step.reason = StepState(ended[0]), ended[1]
-            if kept is not None:
-                kept.give(step)
+        if isinstance(kept, Disbelieved):
+            # What a stranger's job amended is as little believed as what it made.
+            step.spec, step.unamended = step.declared, None
+            return step
+        step.state, step.reason = StepState(ended[0]), ended[1]
+        if kept is not None:
+            kept.give(step)
+        if step.state is StepState.SUCCEEDED and step.record is None:
+            step.state = StepState.PENDING
         return step
 
     def history(self, most: int = -1) -> list[dict[str, Any]]:

@@ -39,6 +39,11 @@ def main(argv: list[str]) -> int:
         sys.path[:0] = [folder] if os.path.realpath(folder) == os.path.realpath(".") else [folder, ""]
     try:
         done = _run(code, script)
+    except SystemExit as end:
+        if _amend(root, script) and end.code in (None, 0):
+            # It ended well, but without an input that it has read.
+            return 1
+        raise
     except BaseException:
         _amend(root, script)
         raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable
+from dataclasses import replace
 from random import Random
 from typing import Any
 
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from plan_worlds import check_again, check_crashes, check_edits, check_pace
 from sim import GaveUp, Plan, Script, Sim
 
+from stepup_nb.core import view
 from stepup_nb.core.errors import UsageError
 from stepup_nb.core.looking import DEFERS
 from stepup_nb.core.messages import Run, SetPhase
@@ -322,6 +324,68 @@ def test_the_same_step_twice_is_refused() -> None:
 
 def test_a_plan_that_declares_itself_is_refused() -> None:
     refused("SNB-407", lambda s: s.step("plan"))
+
+
+def test_a_plan_that_is_declared_by_what_it_declared_is_refused_whatever_its_state() -> None:
+    # 'plan("../")' in a sub-plan, with the plan itself booted by a cell: the two led to each other for ever.
+    def plan(script: Script) -> None:
+        script.step("sub", plan=below)
+
+    def below(script: Script) -> Going:
+        yield 5.0
+        script.step("plan")
+
+    sim = Sim()
+    sim.cell("A").step("plan", plan=plan)
+    sim.end_cell().wait()
+    assert sim.states() == {"plan": "SUCCEEDED", "sub": "FAILED"}
+    assert "SNB-407" in sim.story("gave up")[0]
+    sim.cell("A").end_cell()
+    assert sim.states() == {}
+
+
+def test_plans_may_be_as_deep_as_a_mistake_makes_them() -> None:
+    def plan(script: Script) -> None:
+        deep.append(len(deep))
+        if len(deep) < 600:
+            script.step(f"sub {len(deep)}", plan=plan)
+
+    deep: list[int] = []
+    sim = Sim(is_checking=False).boot(plan)
+    sim.wait()
+    assert len(sim.states()) == 600
+    deep = [0] * 600
+    sim = again(sim, plan)
+    assert sim.states() == {"plan": "SUCCEEDED"}
+
+
+def test_what_was_declared_is_not_restored_otherwise_than_it_was() -> None:
+    # A state file that came from elsewhere: nothing seals the row of a step that never ran.
+    def plan(script: Script) -> None:
+        script.step("wait", inp="nothing")
+
+    sim = booted(plan)
+    child = sim["wait"]
+    sim.saved[child.key].declared["spec"] = replace(child.spec, command="evil", inp=())
+    sim = again(sim)
+    assert sim.ran() == ["plan"]
+    live = [step for step in sim.scheduler.graph.steps.values() if step.is_live]
+    assert [step.spec.command for step in live] == ["plan", "wait"]
+
+
+def test_the_graph_can_be_drawn_while_a_step_moves_to_a_younger_creator() -> None:
+    def before(script: Script) -> None:
+        script.step("make", out="x")
+        script.step("sub", plan=lambda s: None)
+
+    def after(script: Script) -> Going:
+        script.step("sub", plan=lambda s: s.step("make", out="x"), out="y")
+        yield 5.0
+
+    sim = booted(before).edit("plan", after)
+    sim.look_again().run(until=sim.now + 3)
+    nodes = {row["key"]: row for row in view.nodes(sim.scheduler)}
+    assert nodes["step:runsh make"]["creator"] == "step:runsh sub"
 
 
 def test_the_same_step_by_two_plans_is_refused_whoever_comes_second() -> None:

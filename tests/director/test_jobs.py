@@ -142,6 +142,8 @@ def test_the_directors_own_token_is_in_no_steps_environment(session):
         {"op": "Declare", "spec": {"action": "runsh"}},
         {"op": "Declare", "spec": [1, 2]},
         {"op": "DeclareStatic", "paths": [None]},
+        {"op": "DefinePool", "name": "\ud800", "size": 1},
+        {"op": "DefinePool", "name": "a b", "size": 1},
         {"op": "Hold", "hold": 7},
         {"op": ["Declare"]},
         {"op": None},

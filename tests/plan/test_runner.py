@@ -266,3 +266,13 @@ def test_a_step_starts_hardly_later_than_python_itself():
         [sys.executable, PROGRAM, "-c", text], capture_output=True, text=True
     ).stdout.split()
     assert set(ours) & before <= set(plain) | {"__future__"}
+
+
+@pytest.mark.parametrize(("code", "expected"), [("0", 1), ("None", 1), ("3", 3)])
+def test_a_script_that_exits_well_without_an_input_it_has_read_has_not_ended_well(folder, code, expected):
+    runner = folder.listen()
+    folder.write("w.py", f"#!/usr/bin/env python3\nimport sys\nsys.exit({code})\n")
+    folder.env["REFUSE"] = "1"
+    done = folder.run("./w.py", program=runner)
+    assert done.returncode == expected
+    assert "not there yet" in done.stderr
