@@ -598,7 +598,9 @@ class Session:
         """Return ``status`` of SPEC part 8."""
         answer = self._ask("status")
         return {
-            key: value for key, value in answer.items() if key not in ("notes", "draining", "phase", "ending")
+            key: value
+            for key, value in answer.items()
+            if key not in ("notes", "draining", "phase", "ending", "watching")
         }
 
     def rows(self, steps: Iterable[str]) -> list[dict[str, Any]]:

@@ -325,7 +325,7 @@ class Scheduler(Declaring):
 
     def _looked(self, report: FilesLooked, looking: Looking) -> None:
         super()._looked(report, looking)
-        if looking.token and looking.purpose == "look":
+        if looking.token and looking.purpose in ("look", "watch"):
             self._out.looked.append(Looked(looking.token))
 
     def _begin_hold(self, m: Hold) -> None:

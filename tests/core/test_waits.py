@@ -7,7 +7,17 @@ from sim import Sim
 
 from stepup_nb.core import view
 from stepup_nb.core.errors import UsageError
-from stepup_nb.core.messages import Cancel, Drain, DropPool, Pause, Resume, SetWorkers, StopWaiting, Wait
+from stepup_nb.core.messages import (
+    Cancel,
+    Drain,
+    DropPool,
+    LookAgain,
+    Pause,
+    Resume,
+    SetWorkers,
+    StopWaiting,
+    Wait,
+)
 from stepup_nb.core.model import ScopeKind
 
 
@@ -263,3 +273,15 @@ def test_steps_without_a_worker_wait_until_there_are_more() -> None:
     assert len(sim.running) == 2
     assert sim.wait() == "done"
     assert sim.now == 2
+
+
+def test_a_look_of_somebody_who_watches_is_answered_once_it_is_done() -> None:
+    sim = Sim(files={"a": "1"}, takes_look=5.0)
+    sim.step("cut", inp="a", out="b")
+    sim.wait()
+    sim.write("a", "2")
+    sim.do(LookAgain(77, is_watching=True))
+    assert 77 not in sim.answers
+    sim.run()
+    assert sim.answers[77] is True
+    assert sim.files["b"] == "cut(2)"
