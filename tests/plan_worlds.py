@@ -15,7 +15,7 @@ from sim import Behaviour, GaveUp, Plan, Script, Sim
 
 from stepup_nb.core import nglob
 from stepup_nb.core.messages import Run, SetPhase
-from stepup_nb.core.model import FAILED, FINISHED, PENDING, SUCCEEDED, FileHash, Step
+from stepup_nb.core.model import FAILED, FINISHED, PENDING, SUCCEEDED, File, FileHash, Step
 
 SOURCES = ("s0", "s1", "s2", "s3", "in/t0", "in/t1")
 
@@ -403,10 +403,10 @@ class Working:
 # --- what must hold --------------------------------------------------------------------------------
 
 
-def result(sim: Sim) -> dict[str, Any]:
-    """Return what comes out: states, links, products and files."""
+def result(sim: Sim, *others: Sim) -> dict[str, Any]:
+    """Return what comes out: states, links, products and files, as far as it may be compared with that of others."""
     graph = sim.scheduler.graph
-    unfinished = _unfinished(sim)
+    unfinished = set().union(*map(_unfinished, (sim, *others)))
     return {
         "states": dict(sorted(sim.states().items())),
         # What a job left that did not succeed, and how far it came with amending, depends on when it was stopped.
@@ -425,9 +425,17 @@ def result(sim: Sim) -> dict[str, Any]:
                 graph.is_static(file),
             )
             for path, file in sorted(graph.files.items())
-            if path not in unfinished
+            if path not in unfinished and not _is_by_the_way(file)
         },
     }
+
+
+def _is_by_the_way(file: File) -> bool:
+    """Tell whether a file is known only because steps that did not succeed came as far as to amend themselves by it."""
+    is_said = bool(file.static) or file.producer is not None
+    return not is_said and not any(
+        s.state is SUCCEEDED or file.path in s.declared.inp for s in file.consumers.values()
+    )
 
 
 def _unfinished(sim: Sim) -> set[str]:
@@ -609,7 +617,7 @@ def check_unchanged(work: Working) -> None:
 def check_pace(random: Random) -> None:
     """Assert that what comes out depends neither on the workers nor on how long anything takes."""
     project = random_project(random)
-    results = []
+    sims = []
     for workers in (1, 2, 8):
         pace = random_pace(random)
         pace.workers = workers
@@ -617,7 +625,8 @@ def check_pace(random: Random) -> None:
         work.boot()
         work.finish()
         check_rest(work.sim)
-        results.append(result(work.sim))
+        sims.append(work.sim)
+    results = [result(sim, *sims) for sim in sims]
     for name, first in results[0].items():
         for other in results[1:]:
             assert first == other[name], name
@@ -637,7 +646,7 @@ def check_crashes(random: Random) -> None:
         work.boot()
     work.finish()
     check_rest(work.sim)
-    wanted, found = result(undisturbed.sim), result(work.sim)
+    wanted, found = result(undisturbed.sim, work.sim), result(work.sim, undisturbed.sim)
     for name in ("states", "files", "products", "creators"):
         assert wanted[name] == found[name], name
 

@@ -216,13 +216,17 @@ class Graph:
             return False
         return not maker.is_retired or (file.content is not None and file.content == made_by(maker, path))
 
-    def left_behind(self) -> dict[str, Content]:
-        """Return what steps have made and claim no more, or by a job that failed, as far as it is known."""
-        found: dict[str, Content] = {}
+    def left_behind(self) -> dict[str, Content | None]:
+        """Return what steps have made and claim no more, or by a job that failed: its content, if that is known."""
+        found: dict[str, Content | None] = {}
         for step in self.steps.values():
             if step.record is not None and not step.is_live:
                 found.update(step.record.volatiles)
             found.update(step.made)
+        for step in self.steps.values():
+            if not step.is_live and not step.is_retired:
+                # Whoever declared it may do so again; what was killed while it wrote has told nobody what.
+                found.update(dict.fromkeys(step.spec.vol))
         return found
 
     # --- after ---

@@ -183,7 +183,7 @@ class Seeing(Moving):
 
         def is_made(path: str) -> bool:
             # At what a job left that failed, nobody has looked since.
-            is_left = path in left and self._known_content(path) in (None, left[path])
+            is_left = path in left and (left[path] is None or self._known_content(path) in (None, left[path]))
             return is_left or self.graph.is_output(path)
 
         return tuple(tuple(path for path in paths if not is_made(path)) for paths in found)

@@ -89,7 +89,7 @@ class Moving:
         self._looking: dict[int, Looking] = {}
         self._plain_looks = 0
         """Looks under way that no step waits for, but every wait."""
-        self._left_behind: tuple[int, dict[str, Content]] = (-1, {})
+        self._left_behind: tuple[int, dict[str, Content | None]] = (-1, {})
         """What failed jobs and gone steps have left, as of a turn."""
         self._options: dict[str, Step] = {}
         """Live optional steps."""

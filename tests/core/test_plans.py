@@ -1324,6 +1324,30 @@ def test_what_a_failed_job_and_a_step_that_is_gone_left_is_no_match() -> None:
     assert sim.clean(options=True) == ["x", "two.log", "one.log"]
 
 
+def test_what_a_step_wrote_while_all_was_killed_is_no_match() -> None:
+    def plan(script: Script) -> None:
+        script.static("finds.py", "makes.py")
+        script.script("finds", finds)
+        script.script("makes", makes, takes=9)
+
+    def finds(script: Script) -> Going:
+        found = yield script.glob("*.log")
+        matches.append(found[0])
+
+    def makes(script: Script) -> None:
+        script.step("make", out="x", vol="one.log", takes=20)
+
+    matches: list[tuple[str, ...]] = []
+    sim = Sim(files={"finds.py": "1", "makes.py": "1"}, writes_volatiles=True).boot(plan)
+    sim.run(until=5)
+    assert sim.states()["make"] == "RUNNING"
+    assert matches == [()]
+    sim.files["one.log"] = "half of it"
+    sim = again(sim, plan)
+    assert matches == [()]
+    assert set(sim.states().values()) == {"SUCCEEDED"}
+
+
 def test_static_files_that_nobody_reads_are_looked_at_in_the_watch_phase() -> None:
     sim = watched(lambda s: s.static("raw"), raw="1")
     sim.write("raw", "2").look_again().run()
