@@ -26,8 +26,5 @@ stepup clean .
 [[ ! -f other.txt ]] || exit 1
 [[ -f src/a.txt ]] || exit 1
 [[ -f plan.py ]] || exit 1
-stepup boot -n 1 &
-PID=$!
-stepup wait
-wait $PID
+stepup boot -n 1
 [[ -f final.txt ]] || exit 1
