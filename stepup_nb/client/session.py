@@ -638,6 +638,12 @@ class Session:
     ) -> Future[dict[str, Any]]:
         """Begin a wait, and return the future of its report; cancelling that ends the wait, never a step."""
         done: Future[dict[str, Any]] = Future()
+        self._begin_wait(done, steps, timeout)
+        return done
+
+    def _begin_wait(
+        self, done: Future[dict[str, Any]], steps: Iterable[str] | None, timeout: float | None
+    ) -> None:
         fields = {"steps": None if steps is None else list(steps), "scope": _current_scope.get()}
         limit = None if timeout is None else time.monotonic() + seconds(timeout, "timeout", least=0.0)
         self._connected()
@@ -652,7 +658,6 @@ class Session:
                     done.set_exception(error)
 
         threading.Thread(target=listen, name="stepup-wait", daemon=True).start()
-        return done
 
     def _wait(
         self, done: Future[dict[str, Any]], limit: float | None, fields: dict[str, Any]
@@ -672,8 +677,10 @@ class Session:
 
     def wait(self, steps: Iterable[str] | None = None, timeout: float | None = None) -> dict[str, Any]:
         """Wait in this thread, and return the report; see `check` for raising."""
-        done = self.begin_wait(steps, timeout)
+        done: Future[dict[str, Any]] = Future()
         try:
+            # An interrupt may come while the thread that waits is being started.
+            self._begin_wait(done, steps, timeout)
             return done.result()
         finally:
             done.cancel()
