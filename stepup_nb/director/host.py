@@ -21,12 +21,12 @@ from stepup_nb.core.words import counted
 from stepup_nb.director import owner, processes
 from stepup_nb.director.hashing import Hasher, hash_env
 from stepup_nb.director.local import LocalExecutor
-from stepup_nb.director.loop import Director, Place
+from stepup_nb.director.loop import Director
 from stepup_nb.director.output import LogFolder, log_cap
 from stepup_nb.director.reactor import Reactor, steady_clock
 from stepup_nb.director.remove import remove_files
 from stepup_nb.director.server import Server
-from stepup_nb.director.starting import Door
+from stepup_nb.director.starting import Door, Place
 from stepup_nb.director.store import Store, key
 
 

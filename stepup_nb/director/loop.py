@@ -6,13 +6,10 @@ transaction, and only then starts, stops, looks and answers. Everything here bel
 
 from __future__ import annotations
 
-import os
 import posixpath
 import traceback
-from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
-from itertools import islice
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from stepup_nb.core import view
@@ -27,7 +24,6 @@ from stepup_nb.core.messages import (
     DeclareGlob,
     Hold,
     JobNotStarted,
-    LogLine,
     LookAgain,
     LookAt,
     Release,
@@ -40,40 +36,24 @@ from stepup_nb.core.messages import (
     Wait,
     command_from_json,
 )
-from stepup_nb.core.model import CANCELLED, FAILED, SUCCEEDED, Job, Step
+from stepup_nb.core.model import Step
 from stepup_nb.core.moving import WATCH
 from stepup_nb.core.scheduler import Scheduler
 from stepup_nb.director import starting
 from stepup_nb.director.environments import Environments
-from stepup_nb.director.executor import CannotStart, Executor, Stream
-from stepup_nb.director.output import decode
+from stepup_nb.director.executor import CannotStart, Executor
+from stepup_nb.director.news import News
+from stepup_nb.director.queries import Queries, Query, whole
 from stepup_nb.director.reactor import Reactor, Timer
 from stepup_nb.director.server import Client, Request, Server
-from stepup_nb.director.starting import Door
+from stepup_nb.director.starting import Door, Place
 from stepup_nb.director.store import Store, StoreFull
 from stepup_nb.director.watching import Watching
 
-TELL_EVERY = 0.05
-"""Seconds between two events to a subscriber."""
-TELL_ROWS = 250
-"""Rows of steps in one event."""
-TELL_BYTES = 1 << 20
-"""Characters of commands and outputs in one event, beyond which the other rows wait for the next one."""
-QUEUE = 50
-"""Waiting steps of one pool that are named."""
-OUTPUT = 1 << 19
-"""Bytes of output in one answer."""
-LINES_KEPT = 5000
-"""Log lines that are kept for clients that come late or cannot keep up."""
-LINES = 200
-"""Log lines in one answer or event."""
-LINE_WORDS = 2000
-"""Characters of a command or a reason in a log line."""
 IDLE_AFTER = 0.5
 """Seconds without work after which the database is put in order."""
 RETRY_STORE = 1.0
 """Seconds between two tries to write where there is no space."""
-_LARGEST = 2**62
 
 
 class Looker(Protocol):
@@ -93,18 +73,6 @@ LATER = (Wait, Clean, Amend, DeclareGlob, LookAgain)
 """What is answered when something has come to its end."""
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where this director works."""
-
-    root: str
-    """Absolute folder that relative paths start from."""
-    notebook: str | None
-    database: str
-    state: str
-    """Folder of logs and lock."""
-
-
 @dataclass(slots=True)
 class _Asked:
     """Somebody waits for an answer that comes later."""
@@ -113,21 +81,6 @@ class _Asked:
     request: Request
     steps: list[Step] | None = None
     scope: str = ""
-
-
-@dataclass(slots=True)
-class _News:
-    """What subscribers have not been told yet."""
-
-    steps: dict[str, None] = field(default_factory=dict)
-    gone: dict[str, None] = field(default_factory=dict)
-    pools: dict[str, None] = field(default_factory=dict)
-    jobs: dict[int, Job] = field(default_factory=dict)
-    lines: list[dict[str, Any]] = field(default_factory=list)
-    has_settings: bool = False
-
-    def __bool__(self) -> bool:
-        return bool(self.steps or self.gone or self.pools or self.jobs or self.lines or self.has_settings)
 
 
 class _Answers:
@@ -151,9 +104,6 @@ class _Answers:
         """Give all answers."""
         for answer, _ in self._answers:
             answer()
-
-
-Query = Callable[[Client, Request], dict[str, Any]]
 
 
 class Director:
@@ -182,16 +132,15 @@ class Director:
         self._executor: Executor
         self._looker: Looker
         self._server: Server
+        self._queries: Queries
+        self._news: News
+        self._by_name: dict[str, Query]
         self._inbox: list[tuple[Client, Request] | Report | Command] = []
         self._environments = Environments()
         self._asked: dict[int, _Asked] = {}
         self._resting: list[tuple[Client, Request]] = []
         """Who waits until a plan's session has nothing to do."""
         self._tokens = 0
-        self._news = _News()
-        self._lines: deque[dict[str, Any]] = deque(maxlen=LINES_KEPT)
-        self._last_line = 0
-        self._tell_timer: Timer | None = None
         self._tick_timer: Timer | None = None
         self._tick_at: float | None = None
         self._idle_timer: Timer | None = None
@@ -206,20 +155,9 @@ class Director:
         self._notes = dict.fromkeys(notes)
         self._trouble = ""
         """Why nothing can be written down now."""
-        self._queries: dict[str, Query] = {
-            "status": self._status,
-            "rows": self._rows,
-            "why": lambda client, request: view.why(self.scheduler, self._step(request)),
-            "history": self._history,
-            "now": self._now,
-            "graph": lambda client, request: view.links(self.scheduler),
-            "jobs": lambda client, request: self._jobs(self._step(request)),
-            "output": self._output,
-            "log": self._log,
-            "lines": self._lines_since,
-            "subscribe": self._subscribe,
+        self._own_queries: dict[str, Query] = {
             "info": self._info,
-            "nodes": lambda client, request: {"nodes": view.nodes(self.scheduler)},
+            "lines": lambda client, request: self._news.lines_since(whole(request, "since")),
             "tell": self._tell_all,
             "shutdown": self._shutdown,
             "trust": self._trust,
@@ -229,6 +167,20 @@ class Director:
     def connect(self, executor: Executor, looker: Looker, server: Server) -> None:
         """Take over those who report to this director; they were made after it, because they call it."""
         self._executor, self._looker, self._server = executor, looker, server
+        self._queries = Queries(
+            self.place,
+            self.scheduler,
+            self._store,
+            executor,
+            self._clock,
+            notes=self._all_notes,
+            is_watching=lambda: self._watching.is_on,
+            unwritten=lambda: () if self._unsaved is None else self._unsaved[0].steps,
+        )
+        self._by_name = self._queries.by_name | self._own_queries
+        self._news = News(
+            self._reactor, self.scheduler, server, self._clock, self._queries.row, self._all_notes
+        )
 
     # --- what others call ----------------------------------------------------------------------
 
@@ -255,15 +207,11 @@ class Director:
 
     def on_behind(self) -> None:
         """A subscriber has missed events, and shall see that from the number of the next one."""
-        self._news.has_settings = True
-        self._tell_soon()
+        self._news.stir()
 
     def on_output(self, job: int) -> None:
         """A job wrote something: its step's row has news."""
-        live = self.scheduler.jobs.get(job)
-        if live is not None and self._server.has_subscribers():
-            self._news.steps[live.step] = None
-            self._tell_soon()
+        self._news.wrote(job)
 
     def end(self) -> None:
         """Make the current turn the last one."""
@@ -329,8 +277,7 @@ class Director:
     def _set_trouble(self, words: str) -> None:
         if words != self._trouble:
             self._trouble = words
-            self._news.has_settings = True
-            self._tell_soon()
+            self._news.stir()
 
     def _schedule_tick(self) -> None:
         # While nothing can be written down nothing is decided, and what is due stays due.
@@ -377,7 +324,7 @@ class Director:
 
     def _query(self, request: Request) -> Query | None:
         op = request.get("op")
-        return self._queries.get(op) if isinstance(op, str) else None
+        return self._by_name.get(op) if isinstance(op, str) else None
 
     def _take_request(
         self, client: Client, request: Request, now: float, decision: Decision, answers: _Answers
@@ -535,165 +482,18 @@ class Director:
             asked.client.waits.discard(token)
             asked.client.answer(asked.request, result(asked))
 
-    # --- queries -------------------------------------------------------------------------------
-
-    def status(self) -> dict[str, Any]:
-        """Return ``status`` of SPEC part 8."""
-        found = view.status(self.scheduler)
-        for row in found["steps"]:
-            self._complete(row)
-        return {
-            "notebook": self.place.notebook,
-            "database": self.place.database,
-            "director_pid": os.getpid(),
-            "watching": self._watching.is_on,
-            "notes": self._all_notes(),
-            **found,
-        }
-
-    def _status(self, client: Client, request: Request) -> dict[str, Any]:
-        if request.get("brief"):
-            return self._brief()
-        found = self.status()
-        if request.get("causes"):
-            found["causes"] = view.root_causes(self.scheduler)
-        return found
-
-    def _brief(self) -> dict[str, Any]:
-        """Return of ``status`` what takes no look at every step."""
-        scheduler = self.scheduler
-        return {
-            "database": self.place.database,
-            "director_pid": os.getpid(),
-            "watching": self._watching.is_on,
-            "counts": view.counts(scheduler),
-            "known": len(scheduler.graph.steps),
-            "draining": scheduler.pools.is_draining,
-            "phase": scheduler.phase,
-        }
+    # --- questions that touch the loop itself ---------------------------------------------------
 
     def _all_notes(self) -> list[str]:
         return [*self._notes, *([self._trouble] if self._trouble else [])]
-
-    def _row(self, step: Step) -> dict[str, Any]:
-        return self._complete(view.step_row(self.scheduler, step))
-
-    def _complete(self, row: dict[str, Any]) -> dict[str, Any]:
-        """Add what only the director knows of a step: the end of its outputs, and where all of it is."""
-        job = row["job"]
-        if job is None:
-            row["stdout_tail"] = row["stderr_tail"] = ""
-            row["log"] = None
-            return row
-        if row["outcome"] is None:
-            row["stdout_tail"], row["stderr_tail"] = self._executor.tail(job)
-        else:
-            # Written down with the outcome: no file has to be opened.
-            stdout, stderr = self._store.tails([job]).get(job, (b"", b""))
-            row["stdout_tail"], row["stderr_tail"] = (
-                decode(stdout, is_final=True),
-                decode(stderr, is_final=True),
-            )
-        row["log"] = self._executor.log_path(job, "stdout")
-        if self._unsaved is not None and row["name"] in self._unsaved[0].steps:
-            row["notes"] = [*row["notes"], "not written down yet"]
-        return row
 
     def _tails_to_keep(self, job: int) -> tuple[bytes, bytes]:
         tail = self._executor.tail(job)
         return tail.stdout.encode(errors="replace"), tail.stderr.encode(errors="replace")
 
-    def _step(self, request: Request) -> Step:
-        return self.scheduler.graph.find(str(request["step"]))
-
-    def _rows(self, client: Client, request: Request) -> dict[str, Any]:
-        graph = self.scheduler.graph
-        names = request["steps"]
-        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-            raise ValueError("'steps': a list of names is expected")
-        if request.get("known"):
-            steps = [step for name in names if (step := graph.steps.get(name)) is not None]
-        else:
-            steps = [graph.find(name) for name in names]
-        if request.get("family"):
-            steps = [one for step in steps for one in self.scheduler.family(step)]
-        return {"rows": [self._row(step) for step in dict.fromkeys(steps)]}
-
-    def _now(self, client: Client, request: Request) -> dict[str, Any]:
-        """Return what changes all the time: who is first in each line, memory in use, and the time."""
-        return {
-            "queues": view.queues(self.scheduler, QUEUE),
-            "memory": self._executor.memory(),
-            "at": self._clock(),
-        }
-
-    def _history(self, client: Client, request: Request) -> dict[str, Any]:
-        return {"rows": self._store.history(_whole(request, "most") if "most" in request else -1)}
-
-    def _jobs(self, step: Step) -> dict[str, Any]:
-        """Return the jobs of one step that the history keeps, newest last."""
-        return {"rows": [view.job_row(job) for job in self._store.jobs_of(step.key)]}
-
-    def _output(self, client: Client, request: Request) -> dict[str, Any]:
-        """Return what a job wrote after a place, both streams in their order of arrival.
-
-        The place is a number of bytes of each stream; with ``last``, it is set so that no more than so many
-        bytes follow. ``lines`` is the number of lines up to the place reached, None where nobody counted.
-        """
-        job, most = _whole(request, "job"), min(_whole(request, "most"), OUTPUT)
-        out, err = _whole(request, "out"), _whole(request, "err")
-        found = self._executor.output(job, (out, err), most, is_last=request.get("last") is True)
-        return {
-            "pieces": [[number, piece.decode("latin-1")] for number, piece in found.pieces],
-            "out": found.place[0],
-            "err": found.place[1],
-            "lines": found.lines,
-            "more": found.is_more,
-            "final": job not in self.scheduler.jobs,
-            "path": self._executor.log_path(job, "stdout"),
-        }
-
-    def _log(self, client: Client, request: Request) -> dict[str, Any]:
-        """Return a piece of the log of one job: of that number, else the last one of a step."""
-        if request.get("job") is not None:
-            number = _whole(request, "job")
-        else:
-            step = self._step(request)
-            job = step.job or step.last
-            if job is None:
-                return {"job": None, "bytes": "", "next": None, "path": None}
-            number = job.id
-        stream: Stream = "stderr" if request.get("stream") == "stderr" else "stdout"
-        offset = _whole(request, "offset")
-        piece = self._executor.read_log(number, stream, offset, 1 << 19)
-        # Latin-1 carries any bytes through JSON; the client decodes the whole, so that no character is cut.
-        return {
-            "job": number,
-            "bytes": piece.decode("latin-1"),
-            "next": offset + len(piece) if piece and offset >= 0 else None,
-            "path": self._executor.log_path(number, stream),
-        }
-
-    def _lines_since(self, client: Client, request: Request) -> dict[str, Any]:
-        """Return the oldest log lines after a number, from those that are kept."""
-        since = _whole(request, "since")
-        missed = max(0, self._lines[0]["number"] - since - 1) if self._lines else 0
-        start = max(0, since + 1 - self._lines[0]["number"]) if self._lines else 0
-        return {
-            "lines": list(islice(self._lines, start, start + LINES)),
-            "missed": missed,
-            "phase": self.scheduler.phase,
-            "ending": self.scheduler.ending,
-        }
-
-    def _subscribe(self, client: Client, request: Request) -> dict[str, Any]:
-        client.is_subscribed = True
-        return self.status() if request.get("snapshot", True) else {}
-
     def _tell_all(self, client: Client, request: Request) -> dict[str, Any]:
         """Tell subscribers now what they were to be told soon: it is on its way before the answer to this."""
-        while self._news:
-            self._tell_now()
+        self._news.tell_all()
         return {}
 
     def _shutdown(self, client: Client, request: Request) -> dict[str, Any]:
@@ -783,98 +583,13 @@ class Director:
                 client.answer(request, {})
         for removed in decision.removed:
             self._answer_asked(removed.token, lambda asked, report=removed: view.removed_row(report))  # type: ignore[misc]
-        idle = self.scheduler.number_of_idle_options() if decision.lines else 0
-        lines = [self._line(line, decision.jobs.get(line.job or 0), idle) for line in decision.lines]
-        self._lines += lines
-        if not self._server.has_subscribers():
-            self._news = _News()
-            return
-        news = self._news
-        news.steps.update(dict.fromkeys(decision.steps))
-        news.gone.update(dict.fromkeys(decision.forgotten))
-        news.pools.update(dict.fromkeys(decision.pools))
-        news.jobs.update(decision.jobs)
-        for dropped in decision.dropped_jobs:
-            news.jobs.pop(dropped, None)
-        news.lines += lines
-        news.has_settings = news.has_settings or decision.settings
-        self._tell_soon()
+        self._news.take(decision)
 
     def _wait_report(self, asked: _Asked, how: str) -> dict[str, Any]:
         report = view.wait_report(self.scheduler, asked.steps, asked.scope, how)
         for row in report["failed"]:
-            self._complete(row)
+            self._queries.complete(row)
         return report
-
-    def _line(self, line: LogLine, job: Job | None, idle: int) -> dict[str, Any]:
-        """Write a line down as things are now: when somebody reads it, its step may have moved on."""
-        step = self.scheduler.graph.steps.get(line.step)
-        counts = self.scheduler.counts
-        self._last_line += 1
-        written = {
-            "number": self._last_line,
-            "tag": line.tag,
-            "step": line.step,
-            "label": (step.label if step is not None else line.step)[:LINE_WORDS],
-            "key": line.step[:LINE_WORDS],
-            "job": line.job,
-            "at": self._clock(),
-            "done": counts[SUCCEEDED],
-            "total": sum(number for state, number in counts.items() if state not in (FAILED, CANCELLED))
-            - idle,
-        }
-        if line.pages:
-            written["pages"] = [(title, text[: 10 * LINE_WORDS]) for title, text in line.pages]
-        if line.tag in ("FAIL", "RESCHEDULE") and step is not None:
-            written["command"] = step.spec.command[:LINE_WORDS]
-            written["workdir"] = step.spec.workdir
-            written["reason"] = step.reason[:LINE_WORDS]
-        if job is not None:
-            written["returncode"] = job.returncode
-            written["notes"] = view.notes(job)
-        return written
-
-    def _tell_soon(self) -> None:
-        if self._news and self._tell_timer is None:
-            self._tell_timer = self._reactor.call_after(TELL_EVERY, self._tell_now)
-
-    def _tell_now(self) -> None:
-        if self._tell_timer is not None:
-            self._tell_timer.cancel()
-            self._tell_timer = None
-        news = self._news
-        rows: list[dict[str, Any]] = []
-        size = 0
-        for key in list(news.steps):
-            if len(rows) >= TELL_ROWS or size > TELL_BYTES:
-                break
-            del news.steps[key]
-            step = self.scheduler.graph.steps.get(key)
-            if step is not None:
-                row = self._row(step)
-                size += 3 * len(row["command"]) + len(row["stdout_tail"]) + len(row["stderr_tail"])
-                rows.append(row)
-        self._server.tell(
-            {
-                "event": "changes",
-                "at": self._clock(),
-                "steps": rows,
-                "gone": [key for key in news.gone if key not in self.scheduler.graph.steps],
-                "pools": [view.pool_row(self.scheduler, pool) for pool in self.scheduler.pools.defined()],
-                "counts": view.counts(self.scheduler),
-                "workers": self.scheduler.pools.workers,
-                "paused": self.scheduler.pools.is_paused,
-                "draining": self.scheduler.pools.is_draining,
-                "phase": self.scheduler.phase,
-                "ending": self.scheduler.ending,
-                "notes": self._all_notes(),
-                "jobs": [view.job_row(job) for job in islice(news.jobs.values(), TELL_ROWS)],
-                "lines": news.lines[:LINES],
-            }
-        )
-        jobs = dict(islice(news.jobs.items(), TELL_ROWS, None))
-        self._news = _News(steps=news.steps, jobs=jobs, lines=news.lines[LINES:])
-        self._tell_soon()
 
 
 _LATER_NAMES = frozenset(kind.__name__ for kind in LATER)
@@ -891,10 +606,3 @@ def _not_understood(error: Exception) -> StepUpError:
 
 def _internal(error: Exception) -> InternalError:
     return InternalError(repr(error), "".join(traceback.format_exception(error)))
-
-
-def _whole(request: Request, name: str) -> int:
-    value = request.get(name, 0)
-    if type(value) is not int or abs(value) > _LARGEST:
-        raise ValueError(f"'{name}': a whole number is expected, not {value!r:.40}")
-    return value

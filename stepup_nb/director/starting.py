@@ -22,6 +22,18 @@ _SHIM = os.path.join(_PACKAGE, "shim")
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """Where a director works."""
+
+    root: str
+    """Absolute folder that relative paths start from."""
+    notebook: str | None
+    database: str
+    state: str
+    """Folder of logs and lock."""
+
+
+@dataclass(frozen=True, slots=True)
 class Door:
     """Where and how the steps of a director come back to it."""
 

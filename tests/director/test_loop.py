@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from stepup_nb.client.connection import Connection
 from stepup_nb.core.environment import is_denied, name_of
 from stepup_nb.core.errors import InternalError, StepUpError, UsageError
-from stepup_nb.director import loop
+from stepup_nb.director import loop, news
 from stepup_nb.director.environments import Environments
 from stepup_nb.director.store import Store, StoreFull
 
@@ -418,7 +418,7 @@ def test_a_flood_of_changes_comes_in_bounded_pieces(session, client):
     names = set()
     for event in changes(client):
         assert len(json.dumps(event)) < 3_000_000
-        assert len(event["steps"]) <= loop.TELL_ROWS
+        assert len(event["steps"]) <= news.TELL_ROWS
         names |= {row["name"] for row in event["steps"]}
         if len(names) == 60:
             break

@@ -35,7 +35,8 @@ from stepup_nb.core.model import (
 )
 from stepup_nb.director import schema
 from stepup_nb.director.rows import from_blob, to_blob
-from stepup_nb.director.store import KEPT_JOBS, TAIL, Store, StoreFull
+from stepup_nb.director.store import KEPT_JOBS, Store, StoreFull
+from stepup_nb.director.tables import TAIL
 
 DATA = Path(__file__).parents[1] / "data"
 CELL = Scope("cell-1", ScopeKind.CELL, "In [3]: for x in range(3)")
