@@ -706,7 +706,7 @@ class Sim:
                 self.write(path, "half")
 
     def _remove(self, instruction: RemoveFiles) -> None:
-        removed, kept = [], []
+        removed, kept, gone = [], [], []
         for path, content in instruction.files:
             look = self._look(path)
             is_full = path.endswith("/") and any(f.startswith(path) and f != path for f in self.files)
@@ -714,9 +714,11 @@ class Sim:
                 removed.append(path)
                 if not instruction.dry_run:
                     self.remove(path)
+            elif look is None:
+                gone.append(path)
             else:
                 kept.append((path, "it was changed"))
-        report = FilesRemoved(instruction.token, tuple(removed), tuple(kept))
+        report = FilesRemoved(instruction.token, tuple(removed), tuple(kept), tuple(gone))
         self._at(self.now, lambda: self._hand_in(report))  # type: ignore[arg-type]
 
 

@@ -307,6 +307,8 @@ class FilesRemoved:
     removed: tuple[str, ...]
     kept: tuple[tuple[str, str], ...]
     """Path and the reason why it was kept."""
+    gone: tuple[str, ...] = ()
+    """Those that somebody else had removed before."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -478,15 +478,16 @@ class Scheduler(Declaring):
         asked = self._cleaning.pop(report.token, None)
         if asked is None or asked.dry_run:
             return
-        removed = set(report.removed)
-        offered = removed.union(path for path, _ in report.kept)
-        for path in report.removed:
+        gone = {*report.removed, *report.gone}
+        offered = gone.union(path for path, _ in report.kept)
+        for path in (*report.removed, *report.gone):
             if (file := self.graph.files.get(path)) is not None:
                 self._see(file, None)
+        for path in report.removed:
             self._out.lines.append(LogLine("CLEAN", path))
         for step in list(self.graph.steps.values()):
             made = _all_made(step).keys()
-            for path in removed.intersection(step.made):
+            for path in gone.intersection(step.made):
                 del step.made[path]
                 self._touch(step)
             # A plan's session forgets what is gone, and with it what was changed since: that is the user's now. But
@@ -494,7 +495,7 @@ class Scheduler(Declaring):
             if asked.options:
                 is_done = all(path in offered or self._belongs_to_another(path, step) for path in made)
             else:
-                is_done = bool(made) and made <= removed
+                is_done = bool(made) and made <= gone
             if step.is_retired and step.job is None and is_done:
                 self._drop(step)
 

@@ -19,6 +19,7 @@ from blake3 import blake3
 from stepup_nb.core import nglob
 from stepup_nb.core.messages import FilesLooked, LookAt, Report
 from stepup_nb.core.model import FOLDER, FileHash, FileProblem, Look
+from stepup_nb.director import faults
 from stepup_nb.director.folders import lister
 from stepup_nb.director.reactor import Reactor
 
@@ -35,6 +36,9 @@ when somebody cuts the file meanwhile."""
 
 _ATTEMPTS = 3
 """Readings of a file that keeps changing."""
+
+_MOST_PARTS = 10_000
+"""Parts of a path, with those of all links on the way: beyond that it goes round in a circle."""
 
 _PATIENCE = 0.5
 """Seconds without an answer after which waiting orders get one more thread."""
@@ -117,6 +121,7 @@ class Hasher:
 
     def _answer(self, report: Report) -> None:
         self._answered += 1
+        faults.reach("looked")
         self._report(report)
 
     def _fail(self, error: BaseException) -> None:
@@ -141,8 +146,9 @@ class Hasher:
     def _look_at(self, order: LookAt) -> FilesLooked:
         root = self._root + "/"
         tick_ns = self._tick_ns
+        links: Links = {self._root: 0}
         looks = {
-            path: look(path if path.startswith("/") else root + path, known, tick_ns)
+            path: look(path if path.startswith("/") else root + path, known, tick_ns, links)
             for path, known in order.files
         }
         found = {}
@@ -152,34 +158,87 @@ class Hasher:
         return FilesLooked(order.token, looks, found)
 
 
-def look(path: str, known: FileHash | None = None, tick_ns: int = TICK_NS) -> Look:
+Links = dict[str, int]
+"""Folders, and when the youngest symbolic link on the way to each of them was made; 0 where there is none."""
+
+
+def look(
+    path: str, known: FileHash | None = None, tick_ns: int = TICK_NS, links: Links | None = None
+) -> Look:
     """Return what is at a path now; symbolic links are followed. Never waits for a writer of a pipe.
 
     The content is not read again if inode, size, mode and times are all as they are known, and the known
-    reading began so much later than both times that no write can have come after it unseen.
+    reading began so much later than both times that no write can have come after it unseen. A link that leads
+    elsewhere for a while and back touches no file: that it was made anew counts as a change of what it leads to.
+
+    Parameters
+    ----------
+    path
+        Absolute, or relative to the folder of this process.
+    known
+        What is known of the file.
+    tick_ns
+        See `TICK_NS`.
+    links
+        What is known of folders on the way, from a moment ago; what is found out is added.
     """
     if path.endswith("/"):
         return _look_at_folder(path)
     try:
         found = os.stat(path)
+        linked_ns = _linked_ns(path, {} if links is None else links)
         if (
             known is not None
             and found.st_ino == known.inode
             and found.st_mtime_ns == known.mtime_ns
-            and found.st_ctime_ns == known.ctime_ns
+            and max(found.st_ctime_ns, linked_ns) == known.ctime_ns
             and found.st_size == known.size
             and found.st_mode == known.mode
             and known.looked_ns > max(known.mtime_ns, known.ctime_ns) + tick_ns
         ):
             return known
         # Only what is a regular file is opened: to open a device may do something.
-        return _problem(found.st_mode) or _read(path)
+        seen = _problem(found.st_mode) or _read(path)
+        if isinstance(seen, FileHash) and linked_ns > seen.ctime_ns:
+            return seen._replace(ctime_ns=linked_ns)
+        return seen
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
         return FileProblem(f"cannot be read ({(error.strerror or str(error)).lower()})")
     except ValueError:
         return FileProblem("is no possible file name")
+
+
+def _linked_ns(path: str, links: Links) -> int:
+    """Return when the youngest symbolic link on the way to a file was made, 0 where there is none."""
+    folder = os.path.dirname(path)
+    newest = links.get(folder)
+    if newest is None:
+        newest = links[folder] = _youngest_link(folder)
+    return max(newest, _youngest_link(path)) if stat.S_ISLNK(os.lstat(path).st_mode) else newest
+
+
+def _youngest_link(path: str) -> int:
+    newest = 0
+    at = "/" if path.startswith("/") else ""
+    rest = path.split("/")[::-1]
+    for _ in range(_MOST_PARTS):
+        if not rest:
+            break
+        name = rest.pop()
+        if name in ("", "."):
+            continue
+        here = os.path.join(at, name)
+        own = os.lstat(here)
+        if not stat.S_ISLNK(own.st_mode):
+            at = here
+            continue
+        newest = max(newest, own.st_ctime_ns)
+        target = os.readlink(here)
+        at = "/" if target.startswith("/") else at
+        rest += target.split("/")[::-1]
+    return newest
 
 
 def _look_at_folder(path: str) -> Look:

@@ -18,11 +18,12 @@ from stepup_nb.core.errors import InternalError, StepUpError
 from stepup_nb.core.messages import LookAt, RemoveFiles
 from stepup_nb.core.scheduler import Scheduler
 from stepup_nb.core.words import counted
-from stepup_nb.director import owner, processes
+from stepup_nb.director import faults, owner, processes
 from stepup_nb.director.hashing import Hasher, hash_env
+from stepup_nb.director.limits import limits_from
 from stepup_nb.director.local import LocalExecutor
 from stepup_nb.director.loop import Director
-from stepup_nb.director.output import LogFolder, log_cap
+from stepup_nb.director.output import LogFolder
 from stepup_nb.director.reactor import Reactor, steady_clock
 from stepup_nb.director.remove import remove_files
 from stepup_nb.director.server import Server
@@ -82,6 +83,7 @@ def serve(arguments: Arguments, say: Callable[[dict[str, Any]], None]) -> None:
         notebook=arguments.notebook or arguments.root,
         kernel_pid=arguments.kernel,
     )
+    faults.reach("locked")
     try:
         _serve(arguments, lock, say)
     finally:
@@ -92,7 +94,9 @@ def _serve(arguments: Arguments, lock: owner.Lock, say: Callable[[dict[str, Any]
     with ExitStack() as ends:
         reactor = Reactor()
         ends.callback(reactor.close)
+        limits = limits_from(os.environ)
         store = Store.open(arguments.database)
+        store.kept_jobs = limits.history
         ends.callback(store.close)
         loaded = store.load()
         marker = processes.run_marker(str(loaded.settings["marker"]))
@@ -123,8 +127,8 @@ def _serve(arguments: Arguments, lock: owner.Lock, say: Callable[[dict[str, Any]
             door=Door(os.path.join(arguments.folder, "socket"), arguments.token, sys.executable),
         )
         director.scheduler.use_env(director.env_hash)
-        hasher = Hasher(reactor, director.report, arguments.root)
-        logs = LogFolder(os.path.join(arguments.state, "logs"), log_cap(os.environ))
+        hasher = Hasher(reactor, director.report, arguments.root, threads=limits.hash_threads)
+        logs = LogFolder(os.path.join(arguments.state, "logs"), limits.log_cap)
         if not store.is_in_memory:
             logs.remove_from(loaded.restored.next_job)
         executor = LocalExecutor(
@@ -134,6 +138,7 @@ def _serve(arguments: Arguments, lock: owner.Lock, say: Callable[[dict[str, Any]
             marker=marker,
             clock=clock,
             on_output=director.on_output,
+            grace=limits.grace,
             owns_process=arguments.guard is not None,
         )
         ends.callback(executor.close)
@@ -174,6 +179,7 @@ def main(given: dict[str, Any]) -> int:
         _leave_streams(given["state"])
 
     try:
+        faults.arm(os.environ.get(faults.VARIABLE, ""))
         serve(Arguments(token=token, **given), say)
     except StepUpError as error:
         _say_error(error)

@@ -19,7 +19,7 @@ from enum import Enum
 from functools import partial
 
 from stepup_nb.core.messages import JobEnded
-from stepup_nb.director import processes, spawn
+from stepup_nb.director import faults, processes, spawn
 from stepup_nb.director.executor import CannotStart, Executor, Found, Reporter, Stream, Tail
 from stepup_nb.director.output import CHUNK, TAIL, LogFolder, Output, decode, log_name, stored
 from stepup_nb.director.reactor import Reactor, Timer
@@ -188,6 +188,7 @@ class LocalExecutor(Executor):
             # Before anything else is opened: what there is room for a pipe's end, there is room for a pidfd.
             os.close(out_end)
             os.close(err_end)
+        faults.reach("started")
         new = _Job(job, pid, Output(job, self._logs, out, err))
         self._jobs[job] = new
         self._pids.add(pid)
@@ -474,6 +475,7 @@ class LocalExecutor(Executor):
                 job.peak = max(job.peak, largest)
         if job.phase is not _Phase.KILLING and returncode in (-signal.SIGKILL, 128 + signal.SIGKILL):
             self._ask_about_memory(job)
+        faults.reach("ended")
         self._report(
             JobEnded(
                 job.id,

@@ -39,7 +39,7 @@ from stepup_nb.core.messages import (
 from stepup_nb.core.model import Step
 from stepup_nb.core.moving import WATCH
 from stepup_nb.core.scheduler import Scheduler
-from stepup_nb.director import starting
+from stepup_nb.director import faults, starting
 from stepup_nb.director.environments import Environments
 from stepup_nb.director.executor import CannotStart, Executor
 from stepup_nb.director.news import News
@@ -253,6 +253,7 @@ class Director:
         # What was forgotten may have been declared anew in the same turn.
         gone = {k: step for k, step in decision.forgotten.items() if k not in self.scheduler.graph.steps}
         decision.steps.update(gone)
+        faults.reach("decided")
         try:
             self._store.save(decision, self._tails_to_keep, forgotten=gone, settings=settings)
         except StoreFull as full:
@@ -263,7 +264,9 @@ class Director:
             answers.ask()
             return
         self._set_trouble("")
+        faults.reach("committed")
         self._act(decision)
+        faults.reach("acted")
         answers.give()
         self._tell(decision)
         if self._idle_timer is None:

@@ -12,7 +12,7 @@ import fcntl
 import os
 import stat
 from array import array
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from stepup_nb.director.executor import Found, Stream
 
@@ -34,12 +34,6 @@ CHUNK = 256 * 1024
 _MUCH = 1024 * 1024
 _COUNTED = 8 * 1024 * 1024
 _WIDE_PIPE = 256 * 1024
-
-
-def log_cap(environment: Mapping[str, str]) -> int:
-    """Return the cap in bytes: ``STEPUP_NB_LOG_CAP`` if that is a number, else 64 MiB."""
-    value = environment.get("STEPUP_NB_LOG_CAP", "")
-    return int(value) if value.isascii() and value.isdigit() else CAP
 
 
 def decode(tail: bytes, is_final: bool) -> str:

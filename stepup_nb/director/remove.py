@@ -11,6 +11,7 @@ import stat
 
 from stepup_nb.core.messages import FilesRemoved, RemoveFiles
 from stepup_nb.core.model import FOLDER, Content
+from stepup_nb.director import faults
 from stepup_nb.director.hashing import digest_of, marks_of
 
 
@@ -35,6 +36,7 @@ def remove_files(order: RemoveFiles, root: str) -> FilesRemoved:
     """
     removed = []
     kept = []
+    gone = []
     folder = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         for path, content in order.files:
@@ -43,14 +45,14 @@ def remove_files(order: RemoveFiles, root: str) -> FilesRemoved:
             except _Kept as why:
                 kept.append((path, str(why)))
             except FileNotFoundError:
-                kept.append((path, "is not there"))
+                gone.append(path)
             except (OSError, ValueError) as error:
                 kept.append((path, f"cannot be removed ({_words(error)})"))
             else:
                 removed.append(path)
     finally:
         os.close(folder)
-    return FilesRemoved(order.token, tuple(removed), tuple(kept))
+    return FilesRemoved(order.token, tuple(removed), tuple(kept), tuple(gone))
 
 
 def _remove(root: int, path: str, content: Content, *, is_dry: bool) -> None:
@@ -85,6 +87,7 @@ def _remove(root: int, path: str, content: Content, *, is_dry: bool) -> None:
                 raise _Kept("is being changed")
             if not is_dry:
                 os.unlink(name, dir_fd=folder)
+                faults.reach("removed")
         finally:
             os.close(fd)
     finally:

@@ -19,6 +19,7 @@ from functools import cache
 
 from stepup_nb import __version__
 from stepup_nb.core.errors import UsageError
+from stepup_nb.director import faults
 
 APPLICATION_ID = 0x53744E42
 """Marks a SQLite file as ours: "StNB"."""
@@ -412,6 +413,7 @@ def create(path: str) -> None:
             migrate(db)
         finally:
             db.close()
+        faults.reach("created")
         os.rename(new, path)
     except OSError as error:
         raise Unwritable(_words(error)) from error

@@ -22,7 +22,7 @@ from stepup_nb.core.model import (
     Job,
 )
 from stepup_nb.core.scheduler import Restored
-from stepup_nb.director import schema, secret
+from stepup_nb.director import faults, schema, secret
 from stepup_nb.director.results import (
     Kept,
     kept_of,
@@ -86,12 +86,15 @@ class Store:
         What had to be done to open it or to go on with it, in words for people; empty when all is as usual.
     is_in_memory
         Nothing will be remembered: the place cannot be written, or the file was opened read-only.
+    kept_jobs
+        Jobs of one step that `prune` leaves in the history. May be changed.
     """
 
     def __init__(self, db: sqlite3.Connection, path: str, notes: list[str], *, is_in_memory: bool) -> None:
         self.path = path
         self.notes = notes
         self.is_in_memory = is_in_memory
+        self.kept_jobs = KEPT_JOBS
         self._db = db
         self._mark = (0, 0) if is_in_memory else schema.mark(path)
         self._run = secrets.token_hex(8)
@@ -323,6 +326,7 @@ class Store:
                 db.executemany("INSERT INTO name (id, key) VALUES (?, ?)", names)
             for statement, rows in work.rows.items():
                 db.executemany(statement, rows)
+            faults.reach("writing")
             db.execute("COMMIT")
         except BaseException:
             # A full disk may have rolled back already.
@@ -472,8 +476,8 @@ class Store:
 
     # --- care, while nothing else is to be done --------------------------------------------------------
 
-    def prune(self, kept: int = KEPT_JOBS) -> list[int]:
-        """Drop the oldest jobs of steps that have more than so many; return their numbers.
+    def prune(self) -> list[int]:
+        """Drop the oldest jobs of steps that have more than `kept_jobs`; return their numbers.
 
         A call drops only so many: there may be more as long as it returns any.
 
@@ -489,6 +493,7 @@ class Store:
         else:
             self._counts.update(self._tables.ran.values())
         self._tables.ran.clear()
+        kept = self.kept_jobs
         surplus = sum(count - kept for count in self._counts.values() if count > kept)
         if not surplus or 20 * surplus < self._counts.total() - 1000:
             return []
@@ -519,6 +524,7 @@ class Store:
             return
         try:
             self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            faults.reach("tidied")
         except sqlite3.Error as error:
             if schema.is_write_trouble(error):
                 raise _full(error) from error

@@ -323,6 +323,17 @@ def test_a_step_all_of_whose_files_were_cleaned_is_gone() -> None:
     assert "x" not in sim.scheduler.graph.files
 
 
+def test_an_output_that_the_user_removed_himself_is_not_offered_again_and_again() -> None:
+    # After a director that was killed while it cleaned, what it had removed was reported as kept for ever.
+    sim = Sim()
+    sim.cell("A").step("make", out="x")
+    sim.end_cell().wait()
+    sim.cell("A").end_cell()
+    sim.remove("x")
+    assert sim.clean() == []
+    assert sim.scheduler.graph.steps == {}
+
+
 def test_a_gone_step_without_files_is_not_forgotten_by_cleaning() -> None:
     sim = Sim()
     sim.cell("A").step("look")

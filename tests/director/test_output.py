@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stepup_nb.director import output, processes
-from stepup_nb.director.output import CHUNK, END, PIECES, TAIL, LogFolder, Output, decode, log_cap, stored
+from stepup_nb.director.output import CHUNK, END, PIECES, TAIL, LogFolder, Output, decode, stored
 
 
 @pytest.fixture
@@ -348,12 +348,6 @@ def test_the_end_of_a_flood_is_the_last_of_it(tmp_path):
     assert head == b"000000000\n" * 100
     assert marker == "\n[… 737 kB left out …]\n".encode()
     assert end.endswith(b"000000099\n" * 1000)
-
-
-def test_the_cap_comes_from_the_environment():
-    assert log_cap({}) == 64 * 1024 * 1024
-    assert log_cap({"STEPUP_NB_LOG_CAP": "1000"}) == 1000
-    assert log_cap({"STEPUP_NB_LOG_CAP": "lots"}) == 64 * 1024 * 1024
 
 
 def test_sizes_are_told_in_few_digits():
