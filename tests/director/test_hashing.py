@@ -68,7 +68,8 @@ def test_where_nothing_is_nothing_is_found(tmp_path):
 def test_a_symbolic_link_is_the_file_it_leads_to(tmp_path):
     (tmp_path / "a").write_text("content")
     (tmp_path / "link").symlink_to("a")
-    assert look(str(tmp_path / "link"))[:6] == look(str(tmp_path / "a"))[:6]
+    # All but the time of its last change: the link was made after the file.
+    assert look(str(tmp_path / "link"))[:5] == look(str(tmp_path / "a"))[:5]
 
 
 def test_what_is_no_file_is_a_problem_in_words_and_is_not_opened(tmp_path):
@@ -176,6 +177,41 @@ def test_content_changed_and_changed_back_shows_in_the_marks_even_with_the_time_
     assert found.content == known.content
     assert found.mtime_ns == known.mtime_ns
     assert found.mark != known.mark
+
+
+@pytest.mark.parametrize("link", ["x", "current", "newest"])
+def test_a_link_that_led_elsewhere_and_back_shows_in_the_marks_of_what_it_leads_to(tmp_path, link, reads):
+    # No file was touched, and what was read in the meantime was recorded as made from the old data.
+    for folder in ("first", "second"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "a").write_text(folder)
+    (tmp_path / "first" / "x").symlink_to("a")
+    (tmp_path / "current").symlink_to("newest/")
+    (tmp_path / "newest").symlink_to(tmp_path / "first")
+    path = tmp_path / "current" / "x"
+    known = settled(path)
+    assert look(str(path), known) == known
+    assert len(reads) == 1
+    where = {"x": tmp_path / "first" / "x"}.get(link, tmp_path / link)
+    target = where.readlink()
+    for other in ("second/a", target):
+        (tmp_path / "new").symlink_to(other)
+        (tmp_path / "new").replace(where)
+    found = look(str(path), known)
+    assert found.content == known.content
+    assert (found.inode, found.mtime_ns) == (known.inode, known.mtime_ns)
+    assert found.mark != known.mark
+
+
+def test_links_in_a_circle_and_paths_of_any_depth_harm_nobody(tmp_path):
+    (tmp_path / "round").symlink_to("round")
+    (tmp_path / "there").symlink_to("back/a")
+    (tmp_path / "back").symlink_to("there/b")
+    for name in ("round", "round/a", "there", "back/x"):
+        assert isinstance(look(str(tmp_path / name)), FileProblem)
+    (tmp_path / "deep").symlink_to("deep/../" * 100 + "a")
+    for path in ("a/" * 1900 + "b", "./" * 1900 + "b", "deep/" * 700 + "a"):
+        assert not isinstance(look(f"{tmp_path}/{path}"), FileHash)
 
 
 def test_a_file_replaced_by_its_copy_is_read(tmp_path, reads):
