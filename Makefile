@@ -35,7 +35,7 @@ endef
 FRONT_END := $(wildcard stepup_nb/notebook/panel/js/*.js)
 JS_TESTS := $(wildcard tests/js/*.test.js)
 
-.PHONY: help demo lab test test-long bench bench-panel check format lint types js browsers screenshots kernels clean
+.PHONY: help demo lab test test-long torture bench bench-panel check format lint types js browsers screenshots kernels clean
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -54,6 +54,9 @@ test: lint types kernels browsers ## All checks and all tests but the slow ones
 
 test-long: kernels .venv/.dev ## The tests that take minutes
 	@$(BIN)/python -m pytest -m slow --timeout=1800 $(ARGS)
+
+torture: .venv/.dev ## Kills, floods, races and thousands of jobs: the whole figures of tests/faults/, in some 20 minutes
+	@TORTURE=1 $(BIN)/python -m pytest -s tests/faults --timeout=3600 $(ARGS)
 
 bench: .venv/.dev ## Print times that no test asserts, with ninja's beside them
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python benchmarks/figures.py $(ARGS)

@@ -50,8 +50,10 @@ from stepup_nb.director.starting import Door, Place
 from stepup_nb.director.store import Store, StoreFull
 from stepup_nb.director.watching import Watching
 
-IDLE_AFTER = 0.5
-"""Seconds without work after which the database is put in order."""
+CARE_EVERY = 0.5
+"""Seconds between two looks after the database, as long as anything happens."""
+MANY_JOBS = 5000
+"""Jobs since the last pruning after which the history is pruned although there is work."""
 RETRY_STORE = 1.0
 """Seconds between two tries to write where there is no space."""
 
@@ -143,7 +145,7 @@ class Director:
         self._tokens = 0
         self._tick_timer: Timer | None = None
         self._tick_at: float | None = None
-        self._idle_timer: Timer | None = None
+        self._care_timer: Timer | None = None
         self._watching = Watching(
             reactor,
             place.root,
@@ -269,8 +271,8 @@ class Director:
         faults.reach("acted")
         answers.give()
         self._tell(decision)
-        if self._idle_timer is None:
-            self._idle_timer = self._reactor.call_after(IDLE_AFTER, self._when_idle)
+        if self._care_timer is None:
+            self._care_timer = self._reactor.call_after(CARE_EVERY, self._care)
 
     def _save_again(self) -> None:
         if self._unsaved is not None:
@@ -298,22 +300,26 @@ class Director:
         self._tick_at = self._tick_timer = None
         self._inbox.append(Tick())
 
-    def _when_idle(self) -> None:
-        self._idle_timer = None
-        if not self.scheduler.is_idle() or self._inbox:
-            self._idle_timer = self._reactor.call_after(IDLE_AFTER, self._when_idle)
-            return
+    def _care(self) -> None:
+        """Look after the database: now and then while there is work, and to the end once there is none."""
+        self._care_timer = None
+        is_idle = self.scheduler.is_idle() and not self._inbox
+        pause = CARE_EVERY
         try:
             if self._store.moved():
                 self._rescue()
-            if dropped := self._store.prune():
-                self._executor.forget(dropped)
-                self._idle_timer = self._reactor.call_after(0.0, self._when_idle)
-            else:
-                self._store.checkpoint()
+            if is_idle or self._store.unpruned >= MANY_JOBS:
+                if dropped := self._store.prune():
+                    self._executor.forget(dropped)
+                    pause = 0.0
+                elif is_idle:
+                    self._store.checkpoint()
+                    return
         except StoreFull:
             # Nothing is lost by that, and the next time something is written it is tried again.
-            pass
+            if is_idle:
+                return
+        self._care_timer = self._reactor.call_after(pause, self._care)
 
     def _rescue(self) -> None:
         try:

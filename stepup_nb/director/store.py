@@ -476,6 +476,11 @@ class Store:
 
     # --- care, while nothing else is to be done --------------------------------------------------------
 
+    @property
+    def unpruned(self) -> int:
+        """How many jobs began since the last pruning."""
+        return len(self._tables.ran)
+
     def prune(self) -> list[int]:
         """Drop the oldest jobs of steps that have more than `kept_jobs`; return their numbers.
 

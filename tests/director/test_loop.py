@@ -3,6 +3,7 @@
 import json
 import os
 import time
+from pathlib import Path
 
 import pytest
 from director.helpers_world import Notebook, ThreadedHost, state_of, until
@@ -503,3 +504,20 @@ def test_the_world_of_these_tests_ends_what_it_began(tmp_path):
     session.pool("p", 1)
     notebook.close()
     assert not session.is_started
+
+
+def test_the_history_is_pruned_although_there_is_always_work(notebook, monkeypatch):
+    # A step that runs for ever kept all the others' jobs, and their logs, for ever.
+    monkeypatch.setattr(loop, "MANY_JOBS", 20)
+    monkeypatch.setattr(loop, "CARE_EVERY", 0.01)
+    monkeypatch.setenv("STEPUP_NB_HISTORY", "3")
+    session = notebook.begin()
+    session.declare("runsh", "sleep 1000", name="for ever")
+    short = session.declare("runsh", "echo hello", name="short")
+    for _ in range(40):
+        short.wait()
+        short.rerun()
+    until(lambda: len(session.history()) < 30)
+    logs = Path(notebook.place.state, "logs")
+    assert len(list(logs.glob("*.out"))) < 30
+    session.cancel("for ever")
