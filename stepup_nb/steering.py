@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -64,20 +66,37 @@ def _is_live(database: str) -> bool:
     return connection is not None
 
 
+class _Ended(UsageError):
+    """The session has ended under way."""
+
+
 @contextlib.contextmanager
 def _session(options: argparse.Namespace) -> Any:
-    connection = find.await_director(lambda: database(options), PATIENCE)
-    with contextlib.closing(connection):
-        connection.be_patient()
-        try:
+    try:
+        connection = find.await_director(lambda: database(options), PATIENCE, find.birth())
+        with contextlib.closing(connection):
+            connection.be_patient()
             yield connection
-        except DirectorGone:
-            raise UsageError(
-                "SNB-225",
-                "The session does not answer.",
-                "it has just ended, and its steps with it, or cannot write its state file",
-                "look what it says: 'stepup-nb status'",
-            ) from None
+    except DirectorGone:
+        raise _Ended(
+            "SNB-225",
+            "The session does not answer.",
+            "it has just ended, and its steps with it, or cannot write its state file",
+            "look what it says: 'stepup-nb status'",
+        ) from None
+
+
+def _to_its_end(verb: Callable[[argparse.Namespace], int]) -> Callable[[argparse.Namespace], int]:
+    """Let a verb that waits for the end of something succeed where the session itself has ended."""
+
+    @functools.wraps(verb)
+    def do(options: argparse.Namespace) -> int:
+        try:
+            return verb(options)
+        except _Ended:
+            return 0
+
+    return do
 
 
 def ask(options: argparse.Namespace, op: str, **fields: Any) -> dict[str, Any]:
@@ -92,9 +111,10 @@ def _is_plan(connection: Connection) -> bool:
     return Path(connection.request("status", brief=True)["database"]).parent.name == ".stepup"
 
 
+@_to_its_end
 def wait(options: argparse.Namespace) -> int:
     """Wait until a plan's session has nothing to do, or the steps of a notebook are finished."""
-    with _session(options) as connection, contextlib.suppress(DirectorGone):
+    with _session(options) as connection:
         if _is_plan(connection):
             connection.request("rest")
         else:
@@ -108,18 +128,20 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
+@_to_its_end
 def drain(options: argparse.Namespace) -> int:
     """Start nothing new; of a plan's session that watches, wait until what runs has ended (StepUp 3.0)."""
-    with _session(options) as connection, contextlib.suppress(DirectorGone):
+    with _session(options) as connection:
         connection.request("Drain")
         if _is_plan(connection) and connection.request("status", brief=True)["watching"]:
             connection.request("rest")
     return 0
 
 
+@_to_its_end
 def join(options: argparse.Namespace) -> int:
     """End the session when everything is done, and wait for that."""
-    with _session(options) as connection, contextlib.suppress(DirectorGone):
+    with _session(options) as connection:
         if _is_plan(connection):
             connection.request("Ending", how="join")
         else:
@@ -130,9 +152,10 @@ def join(options: argparse.Namespace) -> int:
     return 0
 
 
+@_to_its_end
 def shutdown(options: argparse.Namespace) -> int:
     """End the session when what runs has ended; the second time, stop what runs."""
-    with _session(options) as connection, contextlib.suppress(DirectorGone):
+    with _session(options) as connection:
         if _is_plan(connection):
             if connection.request("Ending", how="shutdown")["times"] > 1:
                 connection.request("Cancel", steps=None)

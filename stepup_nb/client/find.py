@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import socket
 import stat
@@ -78,7 +79,7 @@ def connect(found: dict[str, Any] | None, timeout: float = WITHIN) -> Connection
         return None
 
 
-def await_director(database: Callable[[], str], within: float) -> Connection:
+def await_director(database: Callable[[], str], within: float, since: float = math.inf) -> Connection:
     """Return a connection to a live director; wait for one that is just starting.
 
     Parameters
@@ -87,19 +88,26 @@ def await_director(database: Callable[[], str], within: float) -> Connection:
         Returns which one is meant, asked anew each time; may raise UsageError while there is none.
     within
         Seconds to wait.
+    since
+        A session that began after this moment, and has ended already, is not waited for.
 
     Raises
     ------
     UsageError
         SNB-225: no session is live. Or what `database` raised last.
+    DirectorGone
+        The session that was to come has ended already.
     """
     deadline = time.monotonic() + within
     while True:
         try:
             path = database()
-            connection = connect(holder(path))
+            found = holder(path)
+            connection = connect(found)
             if connection is not None:
                 return connection
+            if found is not None and found["started"] >= since and not _may_listen(found):
+                raise DirectorGone("it has ended meanwhile")
             error = UsageError(
                 "SNB-225",
                 f"No session of '{os.path.basename(path)}' is live.",
@@ -111,6 +119,23 @@ def await_director(database: Callable[[], str], within: float) -> Connection:
         if time.monotonic() > deadline:
             raise error
         time.sleep(_BETWEEN)
+
+
+def birth() -> float:
+    """Return when this process was started, in seconds since the epoch."""
+    try:
+        with open("/proc/self/stat", "rb") as file:
+            ticks = int(file.read().rpartition(b")")[2].split()[19])
+    except OSError:
+        return time.time()
+    age = time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
+    return time.time() - age
+
+
+def _may_listen(found: dict[str, Any]) -> bool:
+    """Tell whether a director is still to say where it listens, or may be there."""
+    path = found.get("socket")
+    return not isinstance(path, str) or os.path.exists(path)
 
 
 def status(database: str) -> dict[str, Any]:

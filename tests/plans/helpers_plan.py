@@ -147,9 +147,13 @@ class Project:
 
     def cli(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
         """Run another verb to its end."""
-        process = self._popen(*arguments, stderr=subprocess.PIPE)
+        process = self.begin(*arguments)
         stdout, stderr = process.communicate(timeout=LONG)
         return subprocess.CompletedProcess(arguments, process.returncode, stdout, stderr)
+
+    def begin(self, *arguments: str) -> "subprocess.Popen[str]":
+        """Begin another verb; whoever does waits for its end."""
+        return self._popen(*arguments, stderr=subprocess.PIPE)
 
     def _popen(self, *arguments: str, stderr: int) -> "subprocess.Popen[str]":
         return subprocess.Popen(
