@@ -6,7 +6,10 @@ What it is told to remove comes from a database and names paths; both are taken 
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
+import secrets
+import signal
 import stat
 
 from stepup_nb.core.messages import FilesRemoved, RemoveFiles
@@ -22,9 +25,10 @@ class _Kept(Exception):
 def remove_files(order: RemoveFiles, root: str) -> FilesRemoved:
     """Remove files that are still as recorded, and say of all others why they are kept.
 
-    A file goes only if it is a regular file inside the root, reached without following a symbolic link, and
-    has the recorded content and mode. Between the last comparison and the removal there are some microseconds
-    in which another process can put a different file in its place; that one would go, in the same folder.
+    A file goes only if it is a regular file inside the root, reached without following a symbolic link, has
+    the recorded content and mode, and nobody has it open to write. What others put in its place meanwhile is
+    given back. Where the file system does not tell who has a file open, such as one on a network, whoever does
+    in the last microseconds writes into one that is gone.
 
     Parameters
     ----------
@@ -85,13 +89,65 @@ def _remove(root: int, path: str, content: Content, *, is_dry: bool) -> None:
             # Neither written nor replaced since it was opened.
             if marks_of(before) != marks_of(os.stat(name, dir_fd=folder, follow_symlinks=False)):
                 raise _Kept("is being changed")
+            _refuse_written(fd)
             if not is_dry:
-                os.unlink(name, dir_fd=folder)
+                _take_away(folder, name, fd, before)
                 faults.reach("removed")
         finally:
             os.close(fd)
     finally:
         os.close(folder)
+
+
+def _take_away(folder: int, name: str, fd: int, before: os.stat_result) -> None:
+    """Remove a file that was found to be ours, and nothing that somebody puts in its place meanwhile."""
+    # By a name that nobody else knows it can neither be exchanged nor be opened any more.
+    aside = f".stepup-nb-{secrets.token_hex(8)}"
+    os.rename(name, aside, src_dir_fd=folder, dst_dir_fd=folder)
+    try:
+        _refuse_written(fd)
+        now = os.stat(aside, dir_fd=folder, follow_symlinks=False)
+        if _lasting(now) != _lasting(before):
+            raise _Kept("is being changed")
+        os.unlink(aside, dir_fd=folder)
+    except (_Kept, OSError):
+        _give_back(folder, aside, name)
+        raise
+
+
+def _lasting(found: os.stat_result) -> tuple[int, ...]:
+    """Return the marks of a file that stay the same when it gets another name."""
+    return (found.st_dev, found.st_ino, found.st_size, found.st_mode, found.st_mtime_ns)
+
+
+def _give_back(folder: int, aside: str, name: str) -> None:
+    """Give a file, or whatever it is, its name back, unless something else has that name by now."""
+    try:
+        if stat.S_ISDIR(os.stat(aside, dir_fd=folder, follow_symlinks=False).st_mode):
+            # In place of an empty folder at most.
+            os.rename(aside, name, src_dir_fd=folder, dst_dir_fd=folder)
+        else:
+            os.link(aside, name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
+            os.unlink(aside, dir_fd=folder)
+    except OSError:
+        raise _Kept(f"is being changed; what it was for a moment is called '{aside}' now") from None
+
+
+def _refuse_written(fd: int) -> None:
+    """Refuse a file that somebody has open to write: an editor, or a program that was left running."""
+    set_lease = getattr(fcntl, "F_SETLEASE", None)
+    if set_lease is None:
+        return
+    try:
+        # Whoever opens it just now, by another name, is not kept waiting; that we hear of it must do no harm.
+        fcntl.fcntl(fd, fcntl.F_SETSIG, signal.SIGURG)
+        fcntl.fcntl(fd, set_lease, fcntl.F_RDLCK)
+        fcntl.fcntl(fd, set_lease, fcntl.F_UNLCK)
+    except BlockingIOError:
+        raise _Kept("is open in a program that may write it") from None
+    except OSError:
+        # No such thing on this file system, or not for a file of another owner.
+        pass
 
 
 def _remove_folder(root: int, path: str, *, is_dry: bool) -> None:

@@ -149,6 +149,94 @@ def test_a_file_that_is_exchanged_while_it_is_read_is_kept(root, monkeypatch):
     assert (root / "a").read_text() == "precious"
 
 
+@pytest.fixture
+def at_the_last_moment(root, monkeypatch):
+    """Do something when all is compared, and only the removal is to come."""
+    real = os.rename
+
+    def use(deed):
+        def rename(*args, **options):
+            monkeypatch.setattr(os, "rename", real)
+            deed()
+            return real(*args, **options)
+
+        monkeypatch.setattr(os, "rename", rename)
+
+    return use
+
+
+@pytest.mark.parametrize("kind", ["file", "folder", "link", "pipe"])
+def test_what_is_put_in_its_place_at_the_last_moment_is_given_back(root, at_the_last_moment, kind):
+    # There was a window of some microseconds in which a user's file went instead.
+    file = put(root, "a")
+
+    def exchange():
+        (root / "a").rename(root / "ours")
+        if kind == "file":
+            (root / "a").write_text("precious")
+        elif kind == "folder":
+            put(root, "a/precious")
+        elif kind == "link":
+            (root / "a").symlink_to("precious")
+        else:
+            os.mkfifo(root / "a")
+
+    at_the_last_moment(exchange)
+    assert clean(root, file).kept == (("a", "is being changed"),)
+    assert sorted(path.name for path in root.iterdir()) == ["a", "ours"]
+    if kind == "file":
+        assert (root / "a").read_text() == "precious"
+    elif kind == "folder":
+        assert (root / "a/precious").read_text() == "content"
+    elif kind == "link":
+        assert (root / "a").readlink().name == "precious"
+    else:
+        assert (root / "a").is_fifo()
+
+
+def test_what_was_taken_for_ours_stays_where_its_name_is_taken_meanwhile(
+    root, at_the_last_moment, monkeypatch
+):
+    file = put(root, "a")
+    real = os.link
+
+    def late(*args, **options):
+        (root / "a").write_text("another")
+        return real(*args, **options)
+
+    def exchange():
+        (root / "a").unlink()
+        (root / "a").write_text("precious")
+        monkeypatch.setattr(os, "link", late)
+
+    at_the_last_moment(exchange)
+    ((_, why),) = clean(root, file).kept
+    (aside,) = (path for path in root.iterdir() if path.name != "a")
+    assert f"'{aside.name}'" in why
+    assert (aside.read_text(), (root / "a").read_text()) == ("precious", "another")
+
+
+def test_a_file_that_somebody_has_open_to_write_is_kept(root):
+    # What an editor, or a program that a step left running, wrote a moment later was lost.
+    file, read = put(root, "a"), put(root, "b")
+    with (root / "a").open("a") as writing, (root / "b").open():
+        assert clean(root, file, read, dry_run=True) == clean(root, file, read)
+        assert (root / "a").exists() and not (root / "b").exists()
+        writing.write("more")
+    assert (root / "a").read_text() == "contentmore"
+
+
+def test_a_file_that_is_opened_to_write_at_the_last_moment_is_kept(root, at_the_last_moment):
+    file = put(root, "a")
+    opened = []
+    at_the_last_moment(lambda: opened.append((root / "a").open("a")))
+    report = clean(root, file)
+    assert report.kept == (("a", "is open in a program that may write it"),)
+    with opened[0] as writing:
+        writing.write("more")
+    assert (root / "a").read_text() == "contentmore"
+
+
 def test_a_folder_that_is_exchanged_for_a_link_meanwhile_leads_nowhere_else(root, tmp_path):
     """Swap a folder with a link to one outside as fast as possible: nothing outside may ever go."""
     outside = tmp_path / "outside"
