@@ -88,9 +88,7 @@ class News:
 
     def take(self, decision: Decision) -> None:
         """Take over what a turn decided, to be told soon."""
-        idle = self._scheduler.number_of_idle_options() if decision.lines else 0
-        lines = [self._line(line, decision.jobs.get(line.job or 0), idle) for line in decision.lines]
-        self._lines += lines
+        lines = self._written(decision) if decision.lines else []
         if not self._server.has_subscribers():
             self._untold = _Untold()
             return
@@ -133,10 +131,24 @@ class News:
             "ending": self._scheduler.ending,
         }
 
-    def _line(self, line: LogLine, job: Job | None, idle: int) -> dict[str, Any]:
-        """Write a line down as things are now: when somebody reads it, its step may have moved on."""
+    def _written(self, decision: Decision) -> list[dict[str, Any]]:
+        """Write lines down as things are now: when somebody reads them, their steps may have moved on."""
+        scheduler = self._scheduler
+        counts = scheduler.counts
+        now = {
+            "at": self._clock(),
+            "done": counts[SUCCEEDED],
+            "total": sum(counts.values())
+            - counts[FAILED]
+            - counts[CANCELLED]
+            - scheduler.number_of_idle_options(),
+        }
+        lines = [self._line(line, decision.jobs.get(line.job or 0), now) for line in decision.lines]
+        self._lines += lines
+        return lines
+
+    def _line(self, line: LogLine, job: Job | None, now: dict[str, Any]) -> dict[str, Any]:
         step = self._scheduler.graph.steps.get(line.step)
-        counts = self._scheduler.counts
         self._last_line += 1
         written = {
             "number": self._last_line,
@@ -145,10 +157,7 @@ class News:
             "label": (step.label if step is not None else line.step)[:LINE_WORDS],
             "key": line.step[:LINE_WORDS],
             "job": line.job,
-            "at": self._clock(),
-            "done": counts[SUCCEEDED],
-            "total": sum(number for state, number in counts.items() if state not in (FAILED, CANCELLED))
-            - idle,
+            **now,
         }
         if line.pages:
             written["pages"] = [(title, text[: 10 * LINE_WORDS]) for title, text in line.pages]

@@ -96,6 +96,9 @@ def trouble(spec: StepSpec, root: str) -> str | None:
     )
     if not is_script:
         return None
+    if "/" not in spec.command:
+        # No path, whatever its first word is.
+        return None
     try:
         word = shlex.split(spec.command)[0]
     except (ValueError, IndexError):
