@@ -58,8 +58,8 @@ test-long: kernels .venv/.dev ## The tests that take minutes
 torture: .venv/.dev ## Kills, floods, races and thousands of jobs: the whole figures of tests/faults/, in some 20 minutes
 	@TORTURE=1 $(BIN)/python -m pytest -s tests/faults --timeout=3600 $(ARGS)
 
-bench: .venv/.dev ## Print times that no test asserts, with ninja's beside them
-	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python benchmarks/figures.py $(ARGS)
+bench: .venv/.dev ## Measure stepup_nb beside its peers, which it installs: make bench ARGS="thousand noop"
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python benchmarks/run.py $(ARGS)
 
 bench-panel: browsers ## Print how soon the panel shows what is, in JupyterLab and Chromium
 	@PATH="$(CURDIR)/$(BIN):$$PATH" PYTHONPATH=tests $(BIN)/python benchmarks/panel.py $(ARGS)
