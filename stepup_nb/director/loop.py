@@ -24,6 +24,7 @@ from stepup_nb.core.messages import (
     DeclareGlob,
     Hold,
     JobNotStarted,
+    LogLine,
     LookAgain,
     LookAt,
     Release,
@@ -271,6 +272,7 @@ class Director:
         faults.reach("acted")
         answers.give()
         self._tell(decision)
+        self._heed_store()
         if self._care_timer is None:
             self._care_timer = self._reactor.call_after(CARE_EVERY, self._care)
 
@@ -282,7 +284,18 @@ class Director:
     def _set_trouble(self, words: str) -> None:
         if words != self._trouble:
             self._trouble = words
-            self._news.stir()
+            self._warn([words] if words else [])
+
+    def _heed_store(self) -> None:
+        """Tell what the database had to do to go on."""
+        notes = [note for note in self._store.notes if note not in self._notes]
+        if notes:
+            self._notes.update(dict.fromkeys(notes))
+            self._warn(notes)
+
+    def _warn(self, notes: Iterable[str]) -> None:
+        """Have it told that the notes have changed; who reads lines gets these."""
+        self._news.take(Decision(lines=[LogLine("WARNING", note) for note in notes], settings=True))
 
     def _schedule_tick(self) -> None:
         # While nothing can be written down nothing is decided, and what is due stays due.
@@ -305,29 +318,24 @@ class Director:
         self._care_timer = None
         is_idle = self.scheduler.is_idle() and not self._inbox
         pause = CARE_EVERY
+        # Also while steps run: what only the log of a lost file holds would be lost with us.
+        self._store.rescue()
+        self._heed_store()
+        is_done = is_idle and not self._store.is_homeless
         try:
-            if self._store.moved():
-                self._rescue()
             if is_idle or self._store.unpruned >= MANY_JOBS:
                 if dropped := self._store.prune():
                     self._executor.forget(dropped)
                     pause = 0.0
                 elif is_idle:
                     self._store.checkpoint()
-                    return
+                    if is_done:
+                        return
         except StoreFull:
             # Nothing is lost by that, and the next time something is written it is tried again.
-            if is_idle:
+            if is_done:
                 return
         self._care_timer = self._reactor.call_after(pause, self._care)
-
-    def _rescue(self) -> None:
-        try:
-            self._store.rescue()
-        except UsageError as error:
-            # Something odd stands in its place: the session goes on, and what it does is not remembered.
-            self._notes[str(error)] = None
-        self._notes.update(dict.fromkeys(self._store.notes))
 
     # --- requests ------------------------------------------------------------------------------
 

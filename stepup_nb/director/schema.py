@@ -19,7 +19,7 @@ from functools import cache
 
 from stepup_nb import __version__
 from stepup_nb.core.errors import UsageError
-from stepup_nb.director import faults
+from stepup_nb.director import faults, mounts
 
 APPLICATION_ID = 0x53744E42
 """Marks a SQLite file as ours: "StNB"."""
@@ -390,8 +390,15 @@ def shown(path: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
 
 
-def create(path: str) -> None:
-    """Make a fresh database file, complete from its first moment on, that only its owner can read.
+def create(path: str, content: sqlite3.Connection | None = None) -> None:
+    """Make a database file, complete from its first moment on, that only its owner can read.
+
+    Parameters
+    ----------
+    path
+        Of the file, which is not there.
+    content
+        A database of the newest schema to be copied; None makes an empty one.
 
     Raises
     ------
@@ -410,7 +417,10 @@ def create(path: str) -> None:
         db = sqlite3.connect(new, isolation_level=None)
         try:
             db.execute("PRAGMA journal_mode = MEMORY")
-            migrate(db)
+            if content is None:
+                migrate(db)
+            else:
+                content.backup(db)
         finally:
             db.close()
         faults.reach("created")
@@ -421,6 +431,17 @@ def create(path: str) -> None:
         if is_write_trouble(error):
             raise Unwritable(str(error)) from error
         raise
+    finally:
+        discard(new)
+
+
+def discard(path: str) -> None:
+    """Remove a file that was just made and never used, if it is there."""
+    for name in (*(path + end for end in SIBLINGS), path):
+        try:
+            os.unlink(name)
+        except OSError:
+            pass
 
 
 def _create_empty(path: str) -> None:
@@ -430,8 +451,15 @@ def _create_empty(path: str) -> None:
     os.close(fd)
 
 
-def connect(path: str) -> sqlite3.Connection:
+def connect(path: str, notes: list[str]) -> sqlite3.Connection:
     """Open a recognised file for writing, and keep everybody else out as long as it is open.
+
+    Parameters
+    ----------
+    path
+        Of the file.
+    notes
+        Gets a note, in words for people, where the file lies on a network file system.
 
     Raises
     ------
@@ -447,9 +475,19 @@ def connect(path: str) -> sqlite3.Connection:
         protect(db)
         # Before the first access: without it SQLite would share the log through an -shm file.
         db.execute("PRAGMA locking_mode = EXCLUSIVE")
-        db.execute("PRAGMA journal_mode = WAL")
-        db.execute("PRAGMA synchronous = NORMAL")
-        db.execute(f"PRAGMA wal_autocheckpoint = {LOG_PAGES}")
+        kind = mounts.kind_of(path)
+        if mounts.is_network(kind):
+            # SQLite asks for it: another machine that opens the file must find all of it in there.
+            db.execute("PRAGMA journal_mode = DELETE")
+            db.execute("PRAGMA synchronous = FULL")
+            notes.append(
+                f"SNB-317 '{shown(path)}' lies on a network file system ({kind}): every change is written through "
+                "at once, which is slower. Work on one machine at a time, or in a folder of a local disk."
+            )
+        else:
+            db.execute("PRAGMA journal_mode = WAL")
+            db.execute("PRAGMA synchronous = NORMAL")
+            db.execute(f"PRAGMA wal_autocheckpoint = {LOG_PAGES}")
         recognise(db, path)
         found = os.lstat(path)
         os.chmod(path, 0o600)
@@ -636,6 +674,31 @@ def _copied(path: str) -> Iterator[str]:
             except FileNotFoundError:
                 pass
         yield copy
+
+
+def make_room(path: str) -> str:
+    """Move aside whatever file is there, without opening it; return its new path, or nothing.
+
+    Raises
+    ------
+    UsageError
+        SNB-311: it is no regular file.
+    Unwritable
+        The folder cannot be written.
+    """
+    is_there = False
+    for name in (*(path + end for end in SIBLINGS), path):
+        try:
+            found = os.lstat(name)
+            _refuse_odd(name, found)
+            if name != path and not found.st_size:
+                # The log of the file that is gone, and nothing in it.
+                os.unlink(name)
+                continue
+        except OSError:
+            continue
+        is_there = True
+    return move_aside(path) if is_there else ""
 
 
 def move_aside(path: str) -> str:

@@ -10,7 +10,8 @@ import os
 import secrets
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hmac import compare_digest
 from typing import Any
@@ -34,7 +35,6 @@ from stepup_nb.director.rows import (
     UNREADABLE,
     Work,
     decode,
-    encode,
     from_blob,
     history_row,
     job_of,
@@ -75,6 +75,21 @@ class Loaded:
     """Keys of steps that were running when the last session ended."""
 
 
+@contextmanager
+def _judged(path: str) -> Iterator[None]:
+    """Raise what an error tells of the file: Unusable, Unwritable, or UsageError where another program holds it."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise schema.explained(error, path) from error
+    except UNREADABLE as error:
+        raise schema.Unusable("a row of it cannot be understood") from error
+
+
+_NO_HOME = (UsageError, schema.Unusable, schema.Unwritable, sqlite3.Error)
+"""What keeps a new file from being written."""
+
+
 class Store:
     """The database of one notebook or plan.
 
@@ -86,6 +101,8 @@ class Store:
         What had to be done to open it or to go on with it, in words for people; empty when all is as usual.
     is_in_memory
         Nothing will be remembered: the place cannot be written, or the file was opened read-only.
+    is_homeless
+        It is in memory because its file was lost and no new one could be written: `rescue` tries again.
     kept_jobs
         Jobs of one step that `prune` leaves in the history. May be changed.
     """
@@ -94,11 +111,15 @@ class Store:
         self.path = path
         self.notes = notes
         self.is_in_memory = is_in_memory
+        self.is_homeless = False
         self.kept_jobs = KEPT_JOBS
         self._db = db
         self._mark = (0, 0) if is_in_memory else schema.mark(path)
         self._run = secrets.token_hex(8)
-        self._loaded: Loaded | None = None
+        self._is_tidy = True
+        """All that was committed is in the one file."""
+        self._restored: Restored | None = None
+        """What was read when it was opened, as long as nothing was written since."""
         self._interrupted: tuple[int, ...] = ()
         self._tables = Tables(secret.key(), self._run)
         self._counts: Counter[int] | None = None
@@ -139,15 +160,15 @@ class Store:
                 "The session works in memory: nothing will be remembered."
             )
         try:
-            return cls._begun(schema.in_memory(path), path, notes, is_in_memory=True)
+            return cls._begun(schema.in_memory(path), path, notes)
         except (schema.Unusable, schema.Unwritable):
-            return cls._begun(schema.in_memory(None), path, notes, is_in_memory=True)
+            return cls._begun(schema.in_memory(None), path, notes)
 
     @classmethod
     def _open_to_read(cls, path: str) -> Store:
         try:
             if schema.is_present(path):
-                return cls._begun(schema.in_memory(path), path, [], is_in_memory=True)
+                return cls._begun(schema.in_memory(path), path, [])
         except (schema.Unusable, schema.Unwritable) as why:
             raise UsageError(
                 "SNB-310",
@@ -169,42 +190,67 @@ class Store:
                 if not schema.is_present(path):
                     schema.create(path)
                 schema.upgrade(path)
-                return cls._begun(schema.connect(path), path, notes, is_in_memory=False)
+                with schema.looking_into(path) as db:
+                    # To the last row, before a byte is written: what cannot be used shall be kept as it was.
+                    store = cls._looked(db, path, notes)
+                    with _judged(path):
+                        store._restored = store._reload()
+                remarks: list[str] = []
+                store._settle(schema.connect(path, remarks))
+                notes += remarks
+                return store
             except schema.Unusable as why:
                 notes.append(schema.set_aside(path, str(why)))
         raise schema.Unwritable("what was written there cannot be read again")
 
     @classmethod
-    def _begun(cls, db: sqlite3.Connection, path: str, notes: list[str], *, is_in_memory: bool) -> Store:
-        store = cls(db, path, notes, is_in_memory=is_in_memory)
+    def _begun(cls, db: sqlite3.Connection, path: str, notes: list[str]) -> Store:
+        """Return a store that works in memory, on what is there."""
         try:
-            schema.check(db)
+            store = cls._looked(db, path, notes)
             store._begin()
-            store._loaded = store.load()
-        except BaseException as error:
-            store._abandon()
-            if isinstance(error, sqlite3.Error):
-                raise schema.explained(error, path) from error
-            if isinstance(error, UNREADABLE):
-                raise schema.Unusable("a row of it cannot be understood") from error
+        except BaseException:
+            db.close()
             raise
         return store
 
+    @classmethod
+    def _looked(cls, db: sqlite3.Connection, path: str, notes: list[str]) -> Store:
+        """Return a store that knows the settings of a database, which was checked."""
+        store = cls(db, path, notes, is_in_memory=True)
+        with _judged(path):
+            schema.check(db)
+            store._tables.settings = dict(db.execute("SELECT name, value FROM setting"))
+            database = {name: decode(value) for name, value in store._tables.settings.items()}.get("database")
+            store._tables.database = database if isinstance(database, str) else ""
+        return store
+
+    def _settle(self, db: sqlite3.Connection) -> None:
+        """Go on in the file itself, whose content was read."""
+        self._db, self.is_in_memory = db, False
+        try:
+            self._mark = schema.mark(self.path)
+            self._begin()
+        except BaseException:
+            self._abandon()
+            raise
+
     def _begin(self) -> None:
         """Take over what an earlier session left: its running jobs were interrupted."""
-        db, tables = self._db, self._tables
-        tables.settings = dict(db.execute("SELECT name, value FROM setting"))
+        with _judged(self.path):
+            self._take_over()
+
+    def _take_over(self) -> None:
+        db, tables, restored = self._db, self._tables, self._restored
         before = {name: decode(value) for name, value in tables.settings.items()}
         work = Work()
         if before.get("run") is not None:
             # The last session did not end in order. What ran has no result, also not the one before.
             jobs = db.execute("SELECT id, step FROM job WHERE outcome IS NULL ORDER BY id").fetchall()
-            is_known = isinstance(before.get("database"), str)
-            tables.database = before["database"] if is_known else ""
             self._interrupted = tuple(step for _, step in jobs)
             for job, step in jobs:
                 work.add("UPDATE job SET outcome = 'interrupted' WHERE id = ?", (job,))
-                words, seal = self._after_interruption(step) if is_known else (None, None)
+                words, seal = self._after_interruption(step) if tables.database else (None, None)
                 work.add(
                     "INSERT OR REPLACE INTO result (step, state, reason, last_job, record, seal)"
                     " SELECT id, 'PENDING', x'', ?, ?, ? FROM step WHERE id = ?",
@@ -212,11 +258,14 @@ class Store:
                 )
         home = [schema.boot(), *self._mark]
         was_home = before.get("home", home)
+        if not isinstance(was_home, list):
+            was_home = []
         if was_home != home:
             # After a reboot, a copy or a move, equal marks prove nothing: every file is read once more.
             work.add("UPDATE file SET looked_ns = 0", ())
-        database, marker = before.get("database"), before.get("marker")
-        tables.database = database if isinstance(database, str) else secrets.token_hex(16)
+        is_as_read = not work.rows and tables.database
+        tables.database = tables.database or secrets.token_hex(16)
+        marker = before.get("marker")
         if was_home[1:] != home[1:] or not isinstance(marker, str) or not marker.isalnum():
             # A copy must not take the original's processes for its own.
             marker = secrets.token_hex(16)
@@ -232,6 +281,8 @@ class Store:
             },
         )
         self._transact(work)
+        # Read before anything was written, and still so.
+        self._restored = restored if restored is not None and is_as_read else self._reload()
 
     def _after_interruption(self, step: int) -> tuple[str | None, bytes | None]:
         """Return what is left of a step's result when its next job was interrupted: the files that are its own."""
@@ -256,6 +307,9 @@ class Store:
 
     def close(self) -> None:
         """Put everything into the one file, and let go of it."""
+        if not self._is_tidy:
+            # Whoever removes a file of a session that does nothing any more wants it forgotten.
+            self.rescue()
         if not self.is_in_memory and not self.moved():
             try:
                 if not self._tables.unfinished:
@@ -307,6 +361,9 @@ class Store:
         self.save(Decision(), lambda job: (b"", b""), settings={name: value})
 
     def _commit(self, work: Work) -> None:
+        if not self.is_homeless:
+            # What is told after this must be where the next session looks for it.
+            self.rescue()
         try:
             self._transact(work)
         except sqlite3.Error as error:
@@ -333,7 +390,8 @@ class Store:
             if db.in_transaction:
                 db.execute("ROLLBACK")
             raise
-        self._loaded = None
+        self._restored = None
+        self._is_tidy = False
         self._tables.unwritten.clear()
         for table, name, row in work.after:
             if row is None:
@@ -349,66 +407,81 @@ class Store:
             return False
         try:
             return schema.mark(self.path) != self._mark
-        except OSError:
+        except (FileNotFoundError, NotADirectoryError):
             return True
+        except OSError:
+            # A disk or a server that does not answer now has moved nothing.
+            return False
 
     def rescue(self) -> None:
-        """Go on with a new file at the old place, after `moved` said that it is needed; a note tells of it.
+        """Go on with a new file at the old place, if the open one is not there any more; a note tells of it.
 
-        The old file, wherever it is now, is complete, too. What is in its place is moved aside.
-
-        Raises
-        ------
-        UsageError
-            As `open` does.
+        The old file, wherever it is now, is complete, too. What is in its place is moved aside. Where no new file can
+        be written, the session goes on in memory, and may be rescued later.
         """
-        history = []
+        what = f"SNB-305 the state file '{schema.shown(self.path)}' was moved or replaced while in use"
+        if self.is_homeless:
+            try:
+                self._move_in(what)
+            except _NO_HOME:
+                pass
+        if not self.moved():
+            return
+        jobs: Cells = ()
+        tails: Cells = ()
         try:
             self.checkpoint()
-            history = self._db.execute(f"SELECT {JOB} FROM job").fetchall()
-            tails = self._db.execute("SELECT job, stdout, stderr FROM tail").fetchall()
+            jobs, tails = self._past()
         except (StoreFull, sqlite3.Error):
-            tails = []
-        self._renew(
-            f"SNB-305 the state file '{schema.shown(self.path)}' was moved or replaced while in use",
-            history,
-            tails,
+            pass
+        self._renew(what, jobs, tails)
+
+    def _past(self) -> tuple[Cells, Cells]:
+        return (
+            self._db.execute(f"SELECT {JOB} FROM job").fetchall(),
+            self._db.execute("SELECT job, stdout, stderr FROM tail").fetchall(),
         )
 
     def _renew(self, what: str, jobs: Cells = (), tails: Cells = ()) -> None:
+        # Closed before anything else bears its name: it would take the new one's log for its own.
         self._abandon()
-        work = self._tables.everything(jobs, tails)
+        self._db = schema.in_memory(None)
+        self._mark = (0, 0)
+        self.is_in_memory = self.is_homeless = True
+        self._transact(self._tables.everything(jobs, tails))
         try:
-            aside = schema.move_aside(self.path) if schema.is_present(self.path) else ""
-            schema.create(self.path)
-            self._db = schema.connect(self.path)
+            self._move_in(what)
+        except _NO_HOME as trouble:
+            why = trouble.what if isinstance(trouble, UsageError) else str(trouble)
+            self.notes.append(f"{what}. No new one can be written ({why}): until then nothing is remembered.")
+
+    def _move_in(self, what: str) -> None:
+        """Put what is in memory into a new file, and go on with that; raise one of `_NO_HOME` where none can be."""
+        aside = schema.make_room(self.path)
+        schema.create(self.path, self._db)
+        homeless, remarks = self._db, list[str]()
+        try:
+            self._db = schema.connect(self.path, remarks)
             self._mark = schema.mark(self.path)
-            self._tables.put_setting(work, "home", encode([schema.boot(), *self._mark]))
+            work = Work()
+            self._tables.write_settings(work, {"home": [schema.boot(), *self._mark]})
             self._transact(work)
-            there = f"; what was there is '{schema.shown(aside)}' now" if aside else ""
-            self.notes.append(f"{what}. A new one was written{there}.")
-        except (schema.Unusable, schema.Unwritable, sqlite3.Error) as trouble:
-            self._db = schema.in_memory(None)
-            self.is_in_memory = True
-            self._mark = (0, 0)
-            self._transact(work)
-            self.notes.append(f"{what}. No new one can be written ({trouble}): nothing will be remembered.")
+        except BaseException:
+            if self._db is not homeless:
+                self._abandon()
+            schema.discard(self.path)
+            self._db, self._mark = homeless, (0, 0)
+            raise
+        homeless.close()
+        self.is_in_memory = self.is_homeless = False
+        there = f"; what was there is '{schema.shown(aside)}' now" if aside else ""
+        self.notes += [f"{what}. A new one was written{there}.", *remarks]
 
     # --- reading -----------------------------------------------------------------------------------
 
     def load(self) -> Loaded:
         """Return what the database remembers, as fresh nouns: no step is live, no file was seen."""
-        if self._loaded is not None:
-            loaded, self._loaded = self._loaded, None
-            return loaded
-        # Tens of thousands of objects that all stay: to look for garbage among them doubles the time.
-        was_enabled = gc.isenabled()
-        gc.disable()
-        try:
-            restored = self._tables.load(self._db)
-        finally:
-            if was_enabled:
-                gc.enable()
+        restored, self._restored = self._restored or self._reload(), None
         keys = {number: key for key, number in self._tables.names.items()}
         return Loaded(
             restored,
@@ -416,6 +489,16 @@ class Store:
             self._tables.strangers(),
             tuple(keys[number] for number in self._interrupted),
         )
+
+    def _reload(self) -> Restored:
+        # Tens of thousands of objects that all stay: to look for garbage among them doubles the time.
+        was_enabled = gc.isenabled()
+        gc.disable()
+        try:
+            return self._tables.load(self._db)
+        finally:
+            if was_enabled:
+                gc.enable()
 
     def history(self, most: int = -1) -> list[dict[str, Any]]:
         """Return a row per job that ran or still runs, over all sessions, newest last: all, or the last few.
@@ -529,6 +612,7 @@ class Store:
             return
         try:
             self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            self._is_tidy = True
             faults.reach("tidied")
         except sqlite3.Error as error:
             if schema.is_write_trouble(error):

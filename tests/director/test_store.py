@@ -14,16 +14,27 @@ import time
 from pathlib import Path
 
 import pytest
+from director.helpers_store import (
+    CELL,
+    LOOK,
+    decision,
+    filled,
+    finish,
+    image,
+    no_tails,
+    run,
+    start,
+    step,
+    steps_of,
+    write_until_full,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stepup_nb.core import uptodate
 from stepup_nb.core.errors import UsageError
 from stepup_nb.core.messages import Decision
 from stepup_nb.core.model import (
     File,
-    FileHash,
-    Job,
     Outcome,
     Pool,
     PoolRequest,
@@ -39,8 +50,6 @@ from stepup_nb.director.store import KEPT_JOBS, Store, StoreFull
 from stepup_nb.director.tables import TAIL
 
 DATA = Path(__file__).parents[1] / "data"
-CELL = Scope("cell-1", ScopeKind.CELL, "In [3]: for x in range(3)")
-LOOK = FileHash("blake3:" + "ab" * 32, 5, 0o100644, 2**63 + 7, 10**18, 10**18 + 1, 10**18 + 10**9)
 
 
 @pytest.fixture(autouse=True)
@@ -55,90 +64,10 @@ def path(tmp_path):
     return folder / "x.stepup.db"
 
 
-def no_tails(job):
-    return b"", b""
-
-
-def step(number=1, command="", **options):
-    command = command or f"cp a{number} b{number}"
-    spec = StepSpec(action="runsh", command=command, inp=(f"a{number}",), out=(f"b{number}",), **options)
-    return Step(spec.base, spec, number, scope=CELL, is_live=True)
-
-
-def decision(*nouns, forgotten=()):
-    made = Decision()
-    for noun in nouns:
-        if isinstance(noun, Step):
-            made.steps[noun.key] = noun
-        elif isinstance(noun, File):
-            made.files[noun.path] = noun
-        elif isinstance(noun, Pool):
-            made.pools[noun.name] = noun
-        else:
-            made.jobs[noun.id] = noun
-    return made
-
-
-def start(store, step, number):
-    step.state, step.record = StepState.RUNNING, None
-    step.job = Job(
-        number,
-        step.key,
-        pool={"test": 1},
-        slots={"test": (0,)},
-        worker=1,
-        queued=99.0,
-        started=100.0 + number,
-    )
-    store.save(decision(step, step.job), no_tails)
-    return step.job
-
-
-def finish(store, step, tails=no_tails, outcome=Outcome.SUCCEEDED):
-    job = step.job
-    job.ended, job.outcome, job.returncode = 200.0 + job.id, outcome, 0 if outcome is Outcome.SUCCEEDED else 3
-    step.job, step.last = None, job
-    step.state, step.reason = StepState(outcome.name), f"job {job.id}"
-    if outcome is Outcome.SUCCEEDED:
-        made = uptodate.manifest(step.spec, dict.fromkeys(step.spec.inp, LOOK.content), ())
-        outputs = tuple((path, LOOK.content) for path in step.spec.out)
-        step.record = uptodate.make_record(made, outputs, job.id, job.ended)
-    store.save(decision(step, job, *(File(path, look=LOOK) for path in step.spec.out)), tails)
-
-
-def run(store, step, number, **how):
-    start(store, step, number)
-    finish(store, step, **how)
-
-
-def filled(path, steps=3):
-    """Make a database with some finished steps, and close it."""
-    store = Store.open(path)
-    for number in range(1, steps + 1):
-        made = step(number)
-        store.save(decision(made, File(f"a{number}", look=LOOK)), no_tails)
-        run(store, made, number, tails=lambda job: (b"out %d" % job, b""))
-    store.save(decision(Pool("test", 2, is_defined=True)), no_tails, settings={"workers": 3})
-    store.close()
-
-
-def image(store, folder):
-    """Copy what is on disk now: what a crash or a power cut at this moment would leave."""
-    folder.mkdir()
-    for end in ("", "-wal"):
-        if os.path.exists(store.path + end):
-            shutil.copy(store.path + end, folder)
-    return folder / os.path.basename(store.path)
-
-
 def refusal(path, **options):
     with pytest.raises(UsageError) as caught:
         Store.open(path, **options).close()
     return caught.value
-
-
-def steps_of(store):
-    return {step.key: step for step in store.load().restored.steps}
 
 
 def files_in(folder):
@@ -1001,14 +930,6 @@ def test_on_a_read_only_file_system_what_is_there_is_known(mounted):
     assert Store.open(place / "new.db").is_in_memory
 
 
-def _write_until_full(file):
-    try:
-        while True:
-            file.write(bytes(4096))
-    except OSError:
-        pass
-
-
 def _run_until_full(store, made):
     while True:
         made.append(step(len(made) + 1))
@@ -1023,7 +944,7 @@ def test_a_full_disk_stops_a_save_whole_and_the_same_save_works_when_there_is_ro
     run(store, made[0], 1)
     ballast = place / "ballast"
     with ballast.open("wb", buffering=0) as file:
-        _write_until_full(file)
+        write_until_full(file)
     with pytest.raises(StoreFull) as caught:
         _run_until_full(store, made)
     assert "SNB-320 no space left for the state file" in str(caught.value)
@@ -1147,16 +1068,16 @@ def test_a_file_that_is_moved_away_while_open_is_complete_and_a_new_one_takes_it
     away = tmp_path / "away.db"
     path.rename(away)
     assert store.moved()
-    start(store, made, 2)
     store.rescue()
     assert not store.moved()
+    start(store, made, 2)
     (note,) = store.notes
     assert note.startswith("SNB-305 the state file 'x.stepup.db' was moved or replaced while in use")
     assert [row["outcome"] for row in store.history()] == ["succeeded", None]
     assert store.tails([1]) == {1: (b"words", b"")}
     finish(store, made)
     store.close()
-    for file, jobs in ((away, 2), (path, 2)):
+    for file, jobs in ((away, 1), (path, 2)):
         store = Store.open(file)
         assert len(store.history()) == jobs
         assert list(steps_of(store)) == [made.key]
