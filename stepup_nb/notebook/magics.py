@@ -24,7 +24,6 @@ from IPython.core.magic import (
     magics_class,
     needs_local_scope,
     no_var_expand,
-    output_can_be_silenced,
 )
 from IPython.display import publish_display_data
 
@@ -37,7 +36,7 @@ from stepup_nb.core.errors import StepsFailed, UsageError
 from stepup_nb.core.words import counted, did_you_mean
 from stepup_nb.notebook import ansi, show
 from stepup_nb.notebook.extension import Extension
-from stepup_nb.notebook.options import Line, expand, parse, parse_words, without_silencer
+from stepup_nb.notebook.options import Line, expand, is_silenced, parse, parse_words, without_silencer
 
 MAGIC_OPTIONS: tuple[Option, ...] = (
     *OPTIONS,
@@ -140,7 +139,6 @@ class StepUpMagics(Magics):
 
     # --- %pool ---------------------------------------------------------------------------------
 
-    @output_can_be_silenced
     @no_var_expand
     @needs_local_scope
     @line_magic
@@ -191,7 +189,6 @@ class StepUpMagics(Magics):
 
     # --- %runsh --------------------------------------------------------------------------------
 
-    @output_can_be_silenced
     @no_var_expand
     @needs_local_scope
     @line_cell_magic
@@ -218,7 +215,8 @@ class StepUpMagics(Magics):
         """
         if cell is None:
             found = parse(self._expanded(line, "%runsh", local_ns), MAGIC_OPTIONS, magic="%runsh")
-            return self._declare(found.rest, found)
+            handle = self._declare(found.rest, found)
+            return None if is_silenced(line) else handle
         found = parse(self._expanded(line, "%%runsh", local_ns), CELL_OPTIONS, magic="%%runsh")
         if found.rest:
             raise UsageError(
@@ -255,7 +253,6 @@ class StepUpMagics(Magics):
 
     # --- %runpy --------------------------------------------------------------------------------
 
-    @output_can_be_silenced
     @no_var_expand
     @needs_local_scope
     @line_cell_magic
@@ -282,7 +279,8 @@ class StepUpMagics(Magics):
         if cell is None:
             found = parse(self._expanded(line, "%runpy", local_ns), MAGIC_OPTIONS, magic="%runpy")
             found.options.setdefault("inp", []).extend(first_word(found.rest))
-            return self._declare(found.rest, found, "runpy")
+            handle = self._declare(found.rest, found, "runpy")
+            return None if is_silenced(line) else handle
         found = parse(self._expanded(line, "%%runpy", local_ns), CELL_OPTIONS, magic="%%runpy")
         if found.rest:
             raise UsageError(
@@ -319,7 +317,6 @@ class StepUpMagics(Magics):
 
     # --- %stepup -------------------------------------------------------------------------------
 
-    @output_can_be_silenced
     @no_var_expand
     @needs_local_scope
     @line_magic

@@ -70,8 +70,17 @@ def parse_words(text: str, table: Sequence[Option], *, magic: str) -> Line:
 
 def without_silencer(line: str) -> str:
     r"""Return a line without the ``;`` at its end that silences a magic's value; ``\;`` is for the shell."""
+    return line.strip()[:-1].rstrip() if is_silenced(line) else line.strip()
+
+
+def is_silenced(line: str) -> bool:
+    r"""Tell whether a line ends in the ``;`` that silences a magic's value.
+
+    IPython's own way to find out (``output_can_be_silenced``) reads the line as Python, and fails with an error of
+    its own, after the magic has done its work, where a brace or a quote of the shell is not closed.
+    """
     line = line.strip()
-    return line[:-1].rstrip() if line.endswith(";") and not line.endswith("\\;") else line
+    return line.endswith(";") and not line.endswith("\\;")
 
 
 class _Reader:

@@ -316,6 +316,14 @@ def test_a_handle_is_shown_once(kernel):
     assert "SUCCEEDED  runsh echo A" in later.displays[0]["text/plain"]
 
 
+def test_braces_and_quotes_of_the_shell_that_are_no_python_do_not_fail_a_cell(kernel):
+    # The step was declared, and then the cell ended with a TokenError of IPython's.
+    for command, said in (("echo ${#A}", "0"), ("echo }", "}"), (r"echo it\'s (", ""), ("echo [;", "[")):
+        cell = kernel.run_ok(f"h = %runsh --name x -- {command}\n%stepup wait --no-raise", cell="a")
+        assert said in cell.record["text/plain"]
+    assert kernel.run_ok("%runsh echo (;", cell="a").results == []
+
+
 def test_records_can_be_switched_off(kernel):
     kernel.run_ok("%config StepUp.records = False")
     assert kernel.run_ok("h = %runsh echo A", cell="a").displays == []

@@ -7,7 +7,7 @@ import pytest
 from stepup_nb.core.declare import OPTIONS, Option, make_spec
 from stepup_nb.core.errors import UsageError
 from stepup_nb.core.model import PoolRequest
-from stepup_nb.notebook.options import expand, parse, parse_words, without_silencer
+from stepup_nb.notebook.options import expand, is_silenced, parse, parse_words, without_silencer
 
 COUNT = Option(("-n", "--count"), "N", "how often")
 WORDS = (COUNT, Option(("--all",), "", "all of them"))
@@ -187,6 +187,7 @@ def test_an_unknown_option_among_words_is_refused() -> None:
 )
 def test_the_semicolon_that_silences_a_value_is_no_part_of_the_line(line: str, bare: str) -> None:
     assert without_silencer(line) == bare
+    assert is_silenced(line) == (bare != line.strip())
 
 
 # --- {expr} ---------------------------------------------------------------------------------------
