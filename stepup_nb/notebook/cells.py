@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import secrets
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -33,6 +34,8 @@ class Cell:
     """The front end's request for it; None in a terminal."""
     inner: list[str] = field(default_factory=list)
     """Texts that it is just running through ``run_cell``: they are a part of it."""
+    thread: int = field(default_factory=threading.get_ident)
+    """The one that executes it: of a subshell's cell it is not the main one."""
     record: CellRecord | None = None
     postponed: list[StepHandle] = field(default_factory=list)
     """Declared by its threads, which cannot show anything themselves."""
@@ -53,10 +56,22 @@ class Cells:
     def __init__(
         self, ip: Any, on_begin: Callable[[Cell], None], on_end: Callable[[Cell, bool], None]
     ) -> None:
-        self.current: Cell | None = None
+        self._executing: list[Cell] = []
         self._ip = ip
         self._on_begin = on_begin
         self._on_end = on_end
+
+    @property
+    def current(self) -> Cell | None:
+        """The cell that executes in this thread, or, for a thread that executes none, in the main one."""
+        main = threading.main_thread().ident
+        return self._executed_by(threading.get_ident()) or (self._executed_by(main) if main else None)
+
+    def _executed_by(self, thread: int) -> Cell | None:
+        return next((cell for cell in tuple(self._executing) if cell.thread == thread), None)
+
+    def _asked_for_by(self, request: str | None) -> Cell | None:
+        return next((cell for cell in tuple(self._executing) if cell.request == request), None)
 
     def install(self) -> None:
         """Hook into the shell; the cell that does it may go on, and counts from here."""
@@ -76,15 +91,17 @@ class Cells:
         if info.silent:
             return
         request = self._request()
-        if self.current is not None:
-            if self.current.request == request:
-                self.current.inner.append(info.raw_cell)
-                return
+        outer = self._asked_for_by(request)
+        if outer is not None:
+            outer.inner.append(info.raw_cell)
+            return
+        lost = self._executed_by(threading.get_ident())
+        if lost is not None:
             # Nobody told us of its end.
-            self._end(is_ok=False)
+            self._end(lost, is_ok=False)
         cell_id = getattr(info, "cell_id", None)
         first = next((line.strip() for line in info.raw_cell.splitlines() if line.strip()), "")
-        self.current = Cell(
+        cell = Cell(
             scope=f"cell:{cell_id}" if cell_id else f"run:{secrets.token_hex(6)}",
             kind=ScopeKind.CELL if cell_id else ScopeKind.RUN,
             # The prompt's own count: when the shell's is raised depends on the version of IPython.
@@ -93,11 +110,12 @@ class Cells:
             text=info.raw_cell,
             request=request,
         )
-        self._on_begin(self.current)
+        self._executing.append(cell)
+        self._on_begin(cell)
 
     def _after(self, result: Any) -> None:
         """Take note that a text has been run; None stands for one that was cancelled."""
-        cell = self.current
+        cell = self._executed_by(threading.get_ident()) or self._asked_for_by(self._request())
         if cell is None:
             return
         text = result.info.raw_cell if result is not None and result.info is not None else None
@@ -105,12 +123,11 @@ class Cells:
             cell.inner.pop()
         elif text in (None, cell.text):
             # An empty text that a cell runs ends without having begun: it is neither of the two.
-            self._end(is_ok=result is not None and result.success)
+            self._end(cell, is_ok=result is not None and result.success)
 
-    def _end(self, *, is_ok: bool) -> None:
-        cell, self.current = self.current, None
-        if cell is not None:
-            self._on_end(cell, is_ok)
+    def _end(self, cell: Cell, *, is_ok: bool) -> None:
+        self._executing.remove(cell)
+        self._on_end(cell, is_ok)
 
     # --- what the front end says ---------------------------------------------------------------
 

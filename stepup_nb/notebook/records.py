@@ -87,7 +87,7 @@ class Records:
             live = self._by_scope.get(scope)
         elif cell.record is not None:
             live = cell.record
-        elif threading.current_thread() is threading.main_thread():
+        elif cell.thread == threading.get_ident():
             self._begin(cell, [*cell.postponed, handle])
             return
         else:
