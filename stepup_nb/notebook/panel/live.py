@@ -14,8 +14,8 @@ from stepup_nb.notebook.panel import feed, logs
 from stepup_nb.notebook.panel.feed import JOBS, Feed, Message
 from stepup_nb.notebook.publisher import Ask, Live, Row, Send
 
-EACH = 0.16
-"""Least seconds between two messages to the browser."""
+EACH = 0.17
+"""Least seconds between two messages to the browser: no second, wherever it begins, has more than `SHARE`."""
 SHARE = 6
 """Messages a second that go to the panel, of all that there may be."""
 PULSE = 2.0
