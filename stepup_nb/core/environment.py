@@ -8,10 +8,11 @@ import re
 from collections.abc import Mapping
 
 _DENIED = re.compile(
-    r"JUPYTER\w*TOKEN|JUPYTERHUB_\w*|JPY_\w*|\w*_API_TOKEN|CONFIGPROXY_\w*"
+    r"JUPYTER\w*TOKEN(_FILE)?|JUPYTERHUB_\w*|JPY_\w*|\w*_API_TOKEN|CONFIGPROXY_\w*"
+    r"|JUPYTER_GATEWAY_(HTTP_PWD|HEADERS)|[EK]G_AUTH_TOKEN"
     r"|STEPUP_NB_(TOKEN|JOB|RUN|NOTEBOOK|WORKERS)"
 )
-"""Tokens of servers and hubs; marks of ours that each job gets anew, and what was said to this kernel alone."""
+"""Tokens of servers, hubs, gateways; marks of ours that each job gets anew, and what was said to this kernel alone."""
 
 
 def is_denied(name: str) -> bool:
