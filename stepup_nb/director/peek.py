@@ -35,10 +35,13 @@ def look(database: str) -> dict[str, Any]:
             if not step.is_retired:
                 counts[step.state] = counts.get(step.state, 0) + 1
         tails = store.tails([row["job"] for row in found["steps"] if row["job"] is not None])
+        strangers = frozenset(loaded.strangers)
         for row in found["steps"]:
             # The scheduler would say of each that it is not declared in this session, and there is none.
             step = scheduler.graph.steps[row["name"]]
             row["reason"] = step.reason or ("" if step.state in FINISHED else "did not run")
+            if step.key in strangers:
+                row["reason"] = "recorded elsewhere: not believed before 'stepup-nb trust'"
             stdout, stderr = tails.get(row["job"], (b"", b""))
             row["stdout_tail"] = stdout.decode(errors="replace")
             row["stderr_tail"] = stderr.decode(errors="replace")
