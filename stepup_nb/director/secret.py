@@ -14,11 +14,16 @@ def key() -> bytes:
     With it results are sealed, so that nobody else's are believed, and values of environment variables are
     hashed. Where it cannot be kept, a key for this process only is returned.
     """
-    base = os.environ.get("XDG_DATA_HOME") or os.path.join(os.path.expanduser("~"), ".local", "share")
+    base = os.environ.get("XDG_DATA_HOME", "")
+    if not os.path.isabs(base):
+        base = os.path.join(os.path.expanduser("~"), ".local", "share")
+    if not os.path.isabs(base):
+        # A user without a home: here, wherever that is, a secret is in nobody's keeping.
+        return _own_key()
     folder = os.path.join(base, "stepup_nb")
     path = os.path.join(folder, "key")
     try:
-        os.makedirs(folder, mode=0o700, exist_ok=True)
+        _make_folder(folder)
         for _ in range(3):
             found = _read_key(path)
             if found is not None:
@@ -27,6 +32,18 @@ def key() -> bytes:
     except OSError:
         pass
     return _own_key()
+
+
+def _make_folder(path: str) -> None:
+    """Make a folder and those around it that are missing, all of them for this user only."""
+    try:
+        os.mkdir(path, 0o700)
+    except FileNotFoundError:
+        # Not `makedirs`: it gives the outer ones away to whomever the umask lets in.
+        _make_folder(os.path.dirname(path))
+        os.mkdir(path, 0o700)
+    except FileExistsError:
+        pass
 
 
 def _read_key(path: str) -> bytes | None:
