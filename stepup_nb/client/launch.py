@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
+import importlib.machinery
 import json
 import os
 import secrets
 import select
 import shutil
+import site
 import stat
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from stepup_nb.core.errors import InternalError, from_json
+from stepup_nb.core.errors import InternalError, UsageError, from_json
 
 START_WITHIN = 20.0
 """Seconds that a director may take to start."""
@@ -65,21 +66,25 @@ class ProcessHost:
     Raises
     ------
     StepUpError
-        It cannot start: SNB-210 where another kernel has one, SNB-3xx where its database cannot be used.
+        It cannot start: SNB-210 where another kernel has one, SNB-213 where the machine gives it no process or
+        no folder, SNB-3xx where its database cannot be used.
     """
 
     def __init__(self, place: Place, workers: int) -> None:
         self.token = secrets.token_hex(16)
         self._guard: subprocess.Popen[bytes] | None = None
-        self._folder = _runtime_folder()
+        self._folder = ""
         try:
+            self._folder = _runtime_folder()
             ready = self._start(place, workers)
             if "error" in ready:
                 raise from_json(ready["error"])
             self.socket: str = ready["socket"]
             self.notes: list[str] = ready["notes"]
-        except BaseException:
+        except BaseException as error:
             self.end()
+            if isinstance(error, OSError):
+                raise _refused(error) from error
             raise
 
     def _start(self, place: Place, workers: int) -> dict[str, Any]:
@@ -141,18 +146,34 @@ def _runtime_folder() -> str:
             if len(os.fsencode(folder)) < 90:
                 return folder
             os.rmdir(folder)
-    folder = tempfile.mkdtemp(prefix="stepup-nb-")
-    if len(os.fsencode(folder)) < 90:
-        return folder
-    os.rmdir(folder)
+    # The temporary folder may have been swept away, or have filled up, since Python found it.
+    with contextlib.suppress(OSError):
+        folder = tempfile.mkdtemp(prefix="stepup-nb-")
+        if len(os.fsencode(folder)) < 90:
+            return folder
+        os.rmdir(folder)
     return tempfile.mkdtemp(prefix="stepup-nb-", dir="/tmp")
+
+
+def _refused(error: OSError) -> UsageError:
+    return UsageError(
+        "SNB-213",
+        "The director cannot be started.",
+        f"the system says: {(error.strerror or str(error)).lower()}"
+        + (f" ('{error.filename}')" if error.filename else ""),
+        "nothing was declared: mend that, and do it again",
+    )
 
 
 def _search_path() -> list[str]:
     """Return where an isolated interpreter finds what the director imports."""
-    found = []
-    for module in ("stepup_nb", "blake3", "psutil"):
-        spec = importlib.util.find_spec(module)
+    installed = {*site.getsitepackages(), *([site.getusersitepackages()] if site.ENABLE_USER_SITE else [])}
+    # What is installed goes first: PYTHONPATH and the folder of a script may hold anything. The current folder,
+    # which is the notebook's, has an empty name, and no say at all.
+    path = sorted(filter(os.path.isabs, map(str, sys.path)), key=lambda entry: entry not in installed)
+    found = [os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))]
+    for module in ("blake3", "psutil"):
+        spec = importlib.machinery.PathFinder.find_spec(module, path)
         if spec is not None and spec.origin is not None:
             found.append(os.path.dirname(os.path.dirname(os.path.abspath(spec.origin))))
     return list(dict.fromkeys(found))
