@@ -20,7 +20,7 @@ from concurrent.futures import Future, InvalidStateError
 from functools import partial
 from typing import Any, TypeVar
 
-from stepup_nb.client import failures
+from stepup_nb.client import failures, find
 from stepup_nb.client.connection import Connection, DirectorGone, forked
 from stepup_nb.client.handles import StepHandle
 from stepup_nb.client.launch import Host, Place, ProcessHost
@@ -38,7 +38,7 @@ from stepup_nb.core.declare import (
     whole_number,
 )
 from stepup_nb.core.environment import name_of
-from stepup_nb.core.errors import StepsFailed, UsageError
+from stepup_nb.core.errors import OwnerError, StepsFailed, UsageError
 from stepup_nb.core.messages import spec_to_json
 from stepup_nb.core.model import ScopeKind
 from stepup_nb.core.nglob import NGlobMulti
@@ -65,7 +65,7 @@ class Session:
     Parameters
     ----------
     place
-        The notebook's folder and files.
+        The notebook's folder and files, or what finds them out when they are needed first.
     workers
         Steps running at once, where the database remembers nothing else.
     on_news
@@ -76,13 +76,13 @@ class Session:
 
     def __init__(
         self,
-        place: Place,
+        place: Place | Callable[[], Place],
         *,
         workers: int,
         on_news: Callable[[str], None] = lambda words: None,
         launch: Callable[[Place, int], Host] = ProcessHost,
     ) -> None:
-        self.place = place
+        self._place = place
         self.is_outside_allowed = False
         self._workers = workers
         self._on_news = on_news
@@ -114,6 +114,13 @@ class Session:
         """Returns when everything that is shown is up to date."""
         self.notes: list[str] = []
         """What the director said when it started."""
+
+    @property
+    def place(self) -> Place:
+        """The notebook's folder and files."""
+        if not isinstance(self._place, Place):
+            self._place = self._place()
+        return self._place
 
     # --- the director --------------------------------------------------------------------------
 
@@ -595,12 +602,16 @@ class Session:
     # --- asking --------------------------------------------------------------------------------
 
     def status(self) -> dict[str, Any]:
-        """Return ``status`` of SPEC part 8."""
-        answer = self._ask("status")
+        """Return ``status`` of SPEC part 8; where another kernel owns the director, that one's."""
+        try:
+            answer = self._ask("status")
+        except OwnerError:
+            # To look takes nothing from anybody.
+            answer = find.status(self.place.database)
         return {
             key: value
             for key, value in answer.items()
-            if key not in ("notes", "draining", "phase", "ending", "watching")
+            if key not in ("notes", "draining", "phase", "ending", "watching", "causes")
         }
 
     def rows(self, steps: Iterable[str]) -> list[dict[str, Any]]:

@@ -1,6 +1,7 @@
 """The extension of one shell: its session, its settings, its waits. What `%load_ext stepup_nb` makes.
 
-Loading starts nothing: the director comes with the first step or pool.
+Loading starts nothing and asks nobody: the director comes with the first step or pool, and which notebook this
+is, which its server may have to be asked, is found out then.
 """
 
 from __future__ import annotations
@@ -171,14 +172,8 @@ class Extension:
     def begin_session(self) -> Session:
         """Return the session; made if need be, without starting a director."""
         if self.session is None:
-            found = self.place()
-            place = Place(
-                root=os.fspath(found.root),
-                notebook=os.fspath(found.notebook) if found.notebook is not None else None,
-                database=os.fspath(found.database),
-                state=os.fspath(found.state_dir),
-            )
-            session = Session(place, workers=self._asked_workers() or usable_cores(), on_news=self.say)
+            # Which notebook this is may take asking its server, and loading asks nobody.
+            session = Session(self._place, workers=self._asked_workers() or usable_cores(), on_news=self.say)
             session.is_outside_allowed = self.config.outside
             session.on_declared = self._on_declared
             session.on_started = self._on_started
@@ -189,6 +184,15 @@ class Extension:
             if self._cells.current is not None:
                 self._open(self._cells.current)
         return self.session
+
+    def _place(self) -> Place:
+        found = self.place()
+        return Place(
+            root=os.fspath(found.root),
+            notebook=os.fspath(found.notebook) if found.notebook is not None else None,
+            database=os.fspath(found.database),
+            state=os.fspath(found.state_dir),
+        )
 
     def _asked_workers(self) -> int | None:
         asked: int | None = self.config.workers
