@@ -493,7 +493,7 @@ class Sim:
         if saved is not None:
             record, _, made = saved.kept
             if record is not None:
-                made = {**made, **dict(record.outputs), **dict(record.volatiles)}
+                made = {**made, **record.made()}
             saved.kept = (None, None, made)
             saved.ended = (PENDING, "", replace(job, outcome=Outcome.INTERRUPTED))
 

@@ -145,7 +145,7 @@ class Amending(Seeing):
                 if file is None or self._missing(file, step) or not isinstance(look, FileHash):
                     job.lacking[path] = None
                     continue
-                if looking.is_read and look.ctime_ns > job.started * 1e9:
+                if looking.is_read and look.ctime_ns > job.began_ns:
                     # It was read at some moment before: perhaps what it was then is not what it is now.
                     look = look._replace(inode=-1)
                 job.inputs[path] = look
@@ -165,7 +165,7 @@ class Amending(Seeing):
         if step.record is not None or step.job is not None or self.graph.steps.get(step.key) is not step:
             return
         for path, look in looks.items():
-            if isinstance(look, FileHash) and look.ctime_ns >= job.started * 1e9:
+            if isinstance(look, FileHash) and look.ctime_ns >= job.began_ns:
                 step.made[path] = look.content
             elif not isinstance(look, FileHash) or step.made.get(path) != look.content:
                 step.made.pop(path, None)

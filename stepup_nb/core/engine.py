@@ -26,6 +26,7 @@ from stepup_nb.core.model import (
     QUEUED,
     RUNNING,
     SUCCEEDED,
+    TICK_NS,
     Content,
     FileHash,
     FileProblem,
@@ -282,12 +283,12 @@ class Engine(Amending):
         self._drop_amended(step)
         spec = step.spec
         job.started = self._now
+        job.began_ns = int(self._now * 1e9) if self._wall_ns is None else self._wall_ns
         job.is_launched = True
         job.reads, job.writes = spec.inp, (*spec.out, *spec.vol, *step.fading)
         # From here on its outputs may be half-written: whatever becomes of the job, the old result is gone.
         if step.record is not None:
-            step.made.update(step.record.outputs)
-            step.made.update(step.record.volatiles)
+            step.made.update(step.record.made())
         step.record = None
         step.products = None
         self._touch(step)
@@ -366,7 +367,7 @@ class Engine(Amending):
         elif step is None or step.job is not job:
             self._end(step, job, Outcome.CANCELLED, "no longer declared")
         else:
-            self._record(step, job, (), ())
+            self._record(step, job)
             self._end(step, job, Outcome.SUCCEEDED, job.why)
 
     def _defer(self, step: Step, job: Job) -> None:
@@ -428,6 +429,7 @@ class Engine(Amending):
         self._gone(job)
         looks = report.looks
         outputs: list[tuple[str, Content]] = []
+        foreign = []
         problems = []
         for path in step.spec.out:
             look = looks.get(path)
@@ -436,6 +438,13 @@ class Engine(Amending):
                 old = before.get(path)
                 if old is not None and not path.endswith("/") and old.mark == look.mark:
                     job.notes = (*job.notes, f"output '{path}' was there before and was not written")
+                elif _is_older(path, look, job):
+                    job.notes = (
+                        *job.notes,
+                        f"output '{path}' is older than this run, which did not write it",
+                    )
+                if _is_older(path, look, job) and step.made.get(path) != look.content:
+                    foreign.append(path)
                 continue
             problems.append(
                 f"'{path}' {look.words}" if isinstance(look, FileProblem) else f"did not create '{path}'"
@@ -446,22 +455,27 @@ class Engine(Amending):
             self._end(step, job, Outcome.FAILED, f"ended with 0 but {problems[0]}", pages=(page,))
             return
         volatiles = tuple(
-            (path, look.content) for path in step.spec.vol if isinstance(look := looks.get(path), FileHash)
+            (path, look.content)
+            for path in step.spec.vol
+            if isinstance(look := looks.get(path), FileHash)
+            and (not _is_older(path, look, job) or step.made.get(path) == look.content)
         )
-        self._record(step, job, tuple(outputs), volatiles)
+        self._record(step, job, tuple(outputs), volatiles, tuple(foreign))
         self._end(step, job, Outcome.SUCCEEDED, job.why)
 
     def _record(
         self,
         step: Step,
         job: Job,
-        outputs: tuple[tuple[str, Content], ...],
-        volatiles: tuple[tuple[str, Content], ...],
+        outputs: tuple[tuple[str, Content], ...] = (),
+        volatiles: tuple[tuple[str, Content], ...] = (),
+        foreign: tuple[str, ...] = (),
     ) -> None:
         """Write down what a success was made of, and what it made."""
         inputs = {path: kept.content for path, kept in job.inputs.items()}
         manifest = uptodate.manifest(step.spec, inputs, step.env_hashes)
-        step.record = uptodate.make_record(manifest, outputs, job.id, job.ended or self._now, volatiles)
+        ended = job.ended or self._now
+        step.record = uptodate.make_record(manifest, outputs, job.id, ended, volatiles, foreign)
         for path, _ in (*outputs, *volatiles):
             step.made.pop(path, None)
 
@@ -519,6 +533,11 @@ class Engine(Amending):
             else:
                 self._move(step, FAILED, words)
                 self._let_down(step)
+
+
+def _is_older(path: str, look: FileHash, job: Job) -> bool:
+    """Tell whether a file is as it was before a job began: whoever made it, that job did not."""
+    return not path.endswith("/") and look.ctime_ns < job.began_ns - TICK_NS
 
 
 def _lacking(paths: list[str]) -> str:

@@ -134,6 +134,13 @@ FOLDER = FileHash("folder", 0, 0o040000, 0, 0, 0, 0)
 """What a path that ends in ``/`` is where there is a folder: that it is there counts, nothing else of it."""
 
 
+TICK_NS = 10_000_000
+"""How much later than a file's times something must have been for those times to prove anything.
+
+Linux before 6.13 stamps files with a clock that advances by up to 10 ms at a time (HZ=100): a file can be
+written twice within one step of it and look untouched.
+"""
+
 Content = tuple[str, int, int]
 """Digest, size and mode of a file: what is compared to tell whether it is the same."""
 
@@ -494,6 +501,9 @@ class Job:
     queued: float = 0.0
     """Seconds since the epoch, as are all times here."""
     started: float = 0.0
+    began_ns: int = 0
+    """When it was launched by the clock that files are stamped with, which may be set and goes on in a machine that
+    sleeps; to be compared with times of files, and with nothing else."""
     ended: float | None = None
     outcome: Outcome | None = None
     returncode: int | None = None

@@ -85,6 +85,7 @@ class Moving:
         self._next_token = 1
         self._turn = 0
         self._now = 0.0
+        self._wall_ns: int | None = None
         self._out = Decision()
         self._looking: dict[int, Looking] = {}
         self._plain_looks = 0
@@ -131,6 +132,10 @@ class Moving:
             self._review.append(step)
 
         self._at(step.not_before, go_on)
+
+    def use_wall(self, wall_ns: int) -> None:
+        """Say what time it is for files, in nanoseconds: unlike other times it may jump, and go backwards."""
+        self._wall_ns = wall_ns
 
     # --- moving ----------------------------------------------------------------------------------
 

@@ -105,7 +105,7 @@ def _all_made(step: Step) -> dict[str, Content]:
     """Return what a step has made, as far as it is known, with its content."""
     if step.record is None:
         return step.made
-    return {**step.made, **dict(step.record.outputs), **dict(step.record.volatiles)}
+    return {**step.made, **step.record.made()}
 
 
 class Scheduler(Declaring):

@@ -50,6 +50,13 @@ class Record:
     """When that job ended, in seconds since the epoch."""
     volatiles: tuple[tuple[str, Content], ...] = ()
     """By-products that were there then. In no digest: only for removing them."""
+    foreign: tuple[str, ...] = ()
+    """Outputs that were there before, and that the job did not write. In no digest: they are not removed."""
+
+    def made(self) -> dict[str, Content]:
+        """Return what the step has made itself, by path, and what may therefore be removed one day."""
+        outputs = (pair for pair in self.outputs if pair[0] not in self.foreign)
+        return {**dict(outputs), **dict(self.volatiles)}
 
     def content_of_input(self, path: str) -> Content | None:
         """Return the content that the input had, or None if it was none of the inputs."""
@@ -70,12 +77,15 @@ class Record:
             self.job,
             self.ended,
             self.volatiles,
+            self.foreign,
         ]
 
     @staticmethod
     def from_json(form: list[Any]) -> Record:
         """Return the record whose plain form this is."""
-        of_step, inp_digest, outputs, out_digest, job, ended, volatiles = form
+        of_step, inp_digest, outputs, out_digest, job, ended, volatiles, *more = form
+        # Earlier, of nothing was known that it had been there before.
+        (foreign,) = more or ((),)
         action, command, workdir, shell, inputs, env = of_step
         manifest = Manifest(
             action,
@@ -85,7 +95,8 @@ class Record:
             _contents(inputs),
             tuple((name, value) for name, value in env),
         )
-        return Record(manifest, inp_digest, _contents(outputs), out_digest, job, ended, _contents(volatiles))
+        files = _contents(outputs), out_digest, job, ended, _contents(volatiles)
+        return Record(manifest, inp_digest, *files, tuple(foreign))
 
 
 def _find(contents: tuple[tuple[str, Content], ...], path: str) -> Content | None:
@@ -140,10 +151,13 @@ def make_record(
     job: int,
     ended: float,
     volatiles: tuple[tuple[str, Content], ...] = (),
+    foreign: tuple[str, ...] = (),
 ) -> Record:
     """Return the record of a job that succeeded."""
     outputs = tuple(sorted(outputs))
-    return Record(manifest, inp_digest(manifest), outputs, out_digest(outputs), job, ended, volatiles)
+    return Record(
+        manifest, inp_digest(manifest), outputs, out_digest(outputs), job, ended, volatiles, foreign
+    )
 
 
 def is_record_of(record: Record, spec: StepSpec) -> bool:

@@ -18,17 +18,10 @@ from blake3 import blake3
 
 from stepup_nb.core import nglob
 from stepup_nb.core.messages import FilesLooked, LookAt, Report
-from stepup_nb.core.model import FOLDER, FileHash, FileProblem, Look
+from stepup_nb.core.model import FOLDER, TICK_NS, FileHash, FileProblem, Look
 from stepup_nb.director import faults
 from stepup_nb.director.folders import lister
 from stepup_nb.director.reactor import Reactor
-
-TICK_NS = 10_000_000
-"""How much later than a file's times a reading must have begun for those times to prove anything.
-
-Linux before 6.13 stamps files with a clock that advances by up to 10 ms at a time (HZ=100): a file can be
-written twice within one step of it and look untouched.
-"""
 
 _CHUNK = 1 << 18
 """Bytes read at once of a large file. Mapping the file would be no faster, and kills this process (SIGBUS)

@@ -7,6 +7,7 @@ transaction, and only then starts, stops, looks and answers. Everything here bel
 from __future__ import annotations
 
 import posixpath
+import time
 import traceback
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -241,6 +242,7 @@ class Director:
         decision = Decision()
         answers = _Answers()
         now = self._clock()
+        self.scheduler.use_wall(time.time_ns())
         for item in inbox:
             if isinstance(item, tuple):
                 self._take_request(*item, now, decision, answers)

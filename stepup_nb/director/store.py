@@ -299,7 +299,7 @@ class Store:
         kept = kept_of(words)
         made = dict(kept.made)
         if kept.record is not None:
-            made.update((*kept.record.outputs, *kept.record.volatiles))
+            made.update(kept.record.made())
         if not made:
             return None, None
         words = words_of(Kept(None, None, tuple(sorted(made.items()))))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
-from sim import Sim
+from sim import Script, Sim
 
 from stepup_nb.core.looking import PUT_BACKS
 from stepup_nb.core.messages import FilesLooked, Forget, LookAt, Rerun, Run, Wait
@@ -374,6 +376,79 @@ def test_what_was_there_before_a_step_failed_without_writing_it_is_not_cleaned()
     sim.cell("A").end_cell()
     assert sim.clean() == []
     assert sim.files["x"] == "the user's"
+
+
+@pytest.mark.parametrize("kind", ["out", "vol"])
+def test_what_was_there_before_a_step_that_did_not_write_it_is_not_cleaned(kind: str) -> None:
+    # A step that only makes a file where there is none: what the user had there went when the step was gone.
+    sim = Sim(files={"x": "the user's"})
+    sim.run(until=1)
+    sim.cell("A").step("make", writes={}, **{kind: "x"})
+    sim.end_cell().wait()
+    assert sim.state("make") == "SUCCEEDED"
+    if kind == "out":
+        assert sim["make"].last.notes == ("output 'x' is older than this run, which did not write it",)
+    sim.cell("A").end_cell()
+    assert sim.clean() == []
+    # Nor after it ran again, or was interrupted while it did.
+    for seconds in (9, 0.5):
+        sim.cell("A").step("make", writes={}, force=True, **{kind: "x"})
+        sim.end_cell().run(until=sim.now + seconds)
+        sim = sim.restart()
+        sim.cell("A").end_cell()
+        assert sim.clean() == []
+    assert sim.files["x"] == "the user's"
+
+
+def test_what_a_step_wrote_once_is_cleaned_although_it_did_not_write_it_again() -> None:
+    sim = Sim()
+    sim.cell("A").step("make", out="x")
+    sim.end_cell().wait()
+    sim.run(until=5)
+    sim.cell("A").step("make", out="x", writes={}, force=True)
+    sim.end_cell().wait()
+    assert sim["make"].last.notes == ("output 'x' was there before and was not written",)
+    sim.cell("A").end_cell()
+    assert sim.clean() == ["x"]
+
+
+def test_what_the_user_made_of_an_output_is_his_although_its_step_found_nothing_to_do() -> None:
+    sim = Sim()
+    sim.cell("A").step("make", out="x")
+    sim.end_cell().wait()
+    sim.write("x", "the user's")
+    sim.run(until=5)
+    sim.cell("A").step("make", out="x", writes={})
+    sim.end_cell().wait()
+    assert sim.state("make") == "SUCCEEDED"
+    sim.cell("A").end_cell()
+    assert sim.clean() == []
+    assert sim.files["x"] == "the user's"
+
+
+def test_what_files_say_of_their_time_is_compared_with_the_clock_on_the_wall() -> None:
+    # A machine had slept, or its clock was set: what the user had just written was taken for a failed step's.
+    sim = Sim(files={"x": "the user's"})
+    sim._written["x"] = int(100 * 1e9)
+    sim.scheduler.use_wall(int(101 * 1e9))
+    sim.cell("A").step("make", out="x", returncode=1)
+    sim.end_cell().wait()
+    sim.run()
+    sim.cell("A").end_cell()
+    assert sim.clean() == []
+
+
+def test_what_was_read_before_it_was_amended_has_not_changed_because_the_machine_had_slept() -> None:
+    # A module that was edited in the morning after was taken for one that changed during the job, three times.
+    def imports(script: Script) -> Iterator[object]:
+        yield script.amend("module", is_read=True)
+
+    sim = Sim(files={"module": "1"})
+    sim._written["module"] = int(100 * 1e9)
+    sim.scheduler.use_wall(int(101 * 1e9))
+    sim.step("use", plan=imports)
+    sim.wait()
+    assert (sim.state("use"), sim.ran()) == ("SUCCEEDED", ["use"])
 
 
 # --- states of files ---

@@ -32,7 +32,15 @@ manifests = st.builds(
     files,
     hashes,
 )
-records = st.builds(make_record, manifests, files, st.integers(1, 9), st.floats(0, 1e9), files)
+records = st.builds(
+    make_record,
+    manifests,
+    files,
+    st.integers(1, 9),
+    st.floats(0, 1e9),
+    files,
+    st.lists(paths, max_size=2).map(tuple),
+)
 found_outputs = st.dictionaries(paths, st.none() | contents, max_size=3)
 
 
@@ -60,6 +68,18 @@ def test_reasons_are_given_also_where_a_record_does_not_fit_its_own_digests(
 @given(records)
 def test_a_record_comes_back_from_its_plain_form(record: Record) -> None:
     assert Record.from_json(json.loads(json.dumps(record.to_json()))) == record
+
+
+@given(records)
+def test_a_record_of_an_earlier_release_knows_of_nothing_that_was_there_before(record: Record) -> None:
+    *form, _ = record.to_json()
+    assert Record.from_json(form).foreign == ()
+
+
+@given(records)
+def test_what_was_there_before_is_not_among_what_a_step_made(record: Record) -> None:
+    made = record.made()
+    assert set(made) == {*dict(record.outputs)}.difference(record.foreign) | {*dict(record.volatiles)}
 
 
 @given(records)

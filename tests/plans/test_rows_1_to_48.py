@@ -276,9 +276,11 @@ def test_an_output_that_is_not_made_is_a_failure_and_one_that_was_there_is_none(
     """)
     result = project.boot(code=2)
     assert result.texts("FAIL") == ["runsh true"]  # 23
-    assert "Return code           0" in result.page("Step info").splitlines()
+    infos = {page.tag: page.text for page in result.pages if page.title == "Step info"}
+    assert "Return code           0" in infos["FAIL"].splitlines()
     assert result.page("Expected outputs not created") == "a.txt\nb.txt"
     assert FINE in result.texts("SUCCESS")  # 24, and a volatile that is not made: 25
+    assert "'stale.txt' is older than this run, which did not write it" in infos["SUCCESS"]
 
 
 def test_a_volatile_that_is_deleted_or_edited_is_nothing(project):
