@@ -9,6 +9,7 @@ import os
 import select
 import socket
 import threading
+import time
 import weakref
 from collections.abc import Iterator
 from typing import Any
@@ -18,6 +19,8 @@ from stepup_nb.core.frames import ANSWER_LIMIT, Frames, frame
 
 _CHUNK = 1 << 16
 """Bytes read at once; memory for more would be asked from the system, and given back, each time."""
+_KNOCK_AGAIN = 0.01
+"""Seconds until the next try to connect where too many do."""
 _LONGEST = 1e6
 """Seconds of one wait at most: the system counts milliseconds in 31 bits."""
 
@@ -68,7 +71,7 @@ class Connection:
         self._sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._sock.settimeout(timeout)
         try:
-            self._sock.connect(path)
+            _connect(self._sock, path, timeout)
         except OSError as error:
             self._sock.close()
             raise DirectorGone(f"no director at {path}") from error
@@ -172,6 +175,19 @@ class Connection:
         except OSError:
             pass
         self._sock.close()
+
+
+def _connect(sock: socket.socket, path: str, timeout: float | None) -> None:
+    deadline = time.monotonic() + (timeout or 0.0)
+    while True:
+        try:
+            sock.connect(path)
+            return
+        except BlockingIOError:
+            # Many knock at this moment. A socket that waits for ever stands in line; one that does not is sent away.
+            if time.monotonic() >= deadline:
+                raise
+            time.sleep(_KNOCK_AGAIN)
 
 
 def forked() -> UsageError:

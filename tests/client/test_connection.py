@@ -7,10 +7,12 @@ import signal
 import socket
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 from director.helpers_world import until
 
+from stepup_nb.client import connection as module
 from stepup_nb.client.connection import Connection, DirectorGone
 from stepup_nb.core.errors import InternalError, OwnerError, StepUpError, UsageError
 from stepup_nb.core.frames import LIMIT, Frames, frame
@@ -19,7 +21,7 @@ from stepup_nb.core.frames import LIMIT, Frames, frame
 class Peer:
     """A director of few words: answers what a function makes of each request."""
 
-    def __init__(self, folder, answer):
+    def __init__(self, folder, answer, *, is_open=True):
         self.path = str(folder / "socket")
         self.answer = answer
         self.seen = []
@@ -27,7 +29,15 @@ class Peer:
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(self.path)
         self._listener.listen()
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._is_open = False
+        if is_open:
+            self.open()
+
+    def open(self):
+        """Let in who knocks, from now on."""
+        if not self._is_open:
+            self._is_open = True
+            threading.Thread(target=self._accept, daemon=True).start()
 
     def _accept(self):
         with contextlib.suppress(OSError):
@@ -204,6 +214,26 @@ def test_a_director_that_does_not_answer_in_time_is_gone_for_whoever_cannot_wait
     with pytest.raises(DirectorGone):
         connection.request("x")
     assert time.monotonic() - begin < 5
+
+
+def test_who_finds_many_knocking_is_let_in_when_there_is_room(tmp_path, monkeypatch):
+    # A director that more than its queue held asked at once was taken for one that is gone.
+    path = str(tmp_path / "socket")
+    peer = Peer(tmp_path, echo, is_open=False)
+    others = []
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            others.append(socket.socket(socket.AF_UNIX))
+            others[-1].setblocking(False)
+            others[-1].connect(path)
+    monkeypatch.setattr(
+        module, "time", SimpleNamespace(monotonic=time.monotonic, sleep=lambda seconds: peer.open())
+    )
+    with contextlib.closing(Connection(path, "t0ken", timeout=30.0)) as connection:
+        assert connection.request("echo", word=1) == {"word": 1}
+    peer.close()
+    for other in others:
+        other.close()
 
 
 def test_an_interrupt_while_asking_ends_the_conversation_and_nothing_is_mistaken(peer, connection):
