@@ -16,13 +16,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from director.helpers_world import KernelProcess, Notebook, director_of, parent_of
+from director.helpers_world import KernelProcess, Notebook, cell, director_of, parent_of, state_of, until
 from faults.helpers_witness import Disk, as_other_user, names_in, needs_root, open_to_others
 from notebook.helpers_kernel import LONG, Kernel, environment
 
 from stepup_nb.client import find, launch
 from stepup_nb.client.launch import ProcessHost
+from stepup_nb.client.session import Session
 from stepup_nb.core.errors import UsageError
+from stepup_nb.core.model import ScopeKind
 from stepup_nb.director import secret
 
 
@@ -164,6 +166,61 @@ def test_where_python_itself_is_told_to_know_no_letters_they_are_written_as_esca
     # The logs have an encoding of their own.
     assert "SUCCESS │ umlaut\n" in (project / ".stepup" / "success.log").read_text(encoding="utf-8")
     assert "START" not in boot(project, **ascii).replace("STARTUP", "")
+
+
+# --- a notebook that changes under its kernel --------------------------------------------------------
+
+
+@pytest.mark.kernel
+def test_a_notebook_that_is_renamed_while_a_step_runs_goes_on_where_it_was_and_says_so(kernel):
+    (kernel.folder / "nb.ipynb").write_text("{}")
+    kernel.run_ok(
+        "%runsh --name going -o made.txt -- until [ -e go ]; do sleep 0.02; done; echo > made.txt", cell="g"
+    )
+    kernel.until_states(going="RUNNING")
+    (kernel.folder / "nb.ipynb").rename(kernel.folder / "other.ipynb")
+    refused = kernel.run("%stepup notebook other.ipynb")
+    assert "SNB-208" in refused.error and "Traceback" not in refused.error
+    assert "its database is" in refused.error and "nb.stepup.db" in refused.error
+    assert "restart the kernel" in refused.error
+    (kernel.folder / "go").touch()
+    kernel.run_ok("%stepup wait going", cell="w")
+    assert kernel.status()["database"].endswith("/nb.stepup.db")
+    assert not list(kernel.folder.glob("other.stepup.db*"))
+
+
+def test_a_state_file_that_is_renamed_with_its_notebook_knows_all_it_knew(notebook):
+    session = notebook.begin()
+    session.declare("runsh", "echo > a; echo said", out="a").wait()
+    session.close()
+    place = notebook.place
+    os.rename(place.database, notebook.folder / "b.stepup.db")
+    os.rename(place.state, notebook.folder / ".stepup" / "b")
+    renamed = launch.Place(
+        root=place.root,
+        notebook=str(notebook.folder / "b.ipynb"),
+        database=str(notebook.folder / "b.stepup.db"),
+        state=str(notebook.folder / ".stepup" / "b"),
+    )
+    with contextlib.closing(Session(renamed, workers=2)) as session:
+        handle = session.declare("runsh", "echo > a; echo said", out="a")
+        assert session.wait()["skipped"] == 1
+        assert (handle.stdout, session.notes) == ("said\n", [])
+        assert len(session.history()) == 1
+
+
+def test_of_a_cell_that_was_deleted_the_steps_retire_and_the_outputs_stay(notebook):
+    session = notebook.begin()
+    with cell(session, "gone"):
+        session.declare("runsh", "echo made > a", name="done", out="a")
+        session.declare("runsh", "echo half > b; sleep 600", name="running", out="b")
+        until(lambda: (state_of(session, "done"), notebook.read("b")) == ("SUCCEEDED", "half\n"))
+    session.open_scope("cell:next", ScopeKind.CELL, "next", deleted=["cell:gone"])
+    session.close_scope("cell:next", is_ok=True)
+    until(lambda: session.history()[-1]["outcome"] == "cancelled")
+    assert all(row["dormant"] for row in session.status()["steps"])
+    assert (notebook.read("a"), notebook.read("b")) == ("made\n", "half\n")
+    assert sorted(session.clean()["removed"]) == ["a", "b"]
 
 
 # --- folders that are not there ---------------------------------------------------------------------

@@ -5,15 +5,18 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import resource
 import socket
 import statistics
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from director.helpers_world import KernelProcess, Notebook, overlap, until
 from faults.helpers_rounds import rounds
+from notebook.helpers_kernel import LONG
 
 import stepup_nb
 from stepup_nb import api
@@ -21,6 +24,7 @@ from stepup_nb.client import current
 from stepup_nb.client.launch import ProcessHost
 from stepup_nb.client.session import check
 from stepup_nb.core.errors import UsageError
+from stepup_nb.core.frames import ANSWER_LIMIT, Frames, frame
 from stepup_nb.director import owner
 
 
@@ -232,6 +236,55 @@ def test_sixteen_threads_that_declare_the_same_get_one_step_each_time_of_asking(
     at_once(lambda number: session.declare("runsh", "echo same >> runs", out="runs").wait())
     assert notebook.read("runs") == "same\n"
     assert len(session.history()) == len(session.status()["steps"]) == 1
+
+
+# --- many clients -----------------------------------------------------------------------------------
+
+UNWELCOME = (
+    b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    (1 << 30).to_bytes(4, "big") + b"{",
+    frame({"id": 1, "op": "hello", "hello": "not the token"}),
+    frame({"id": 1, "op": "shutdown"}),
+    b"\x00\x00\x00\x02[]",
+)
+"""Garbage, a gigabyte that is announced, a wrong token, no token, no object."""
+
+
+def test_of_a_thousand_clients_those_that_know_the_token_are_served_whatever_the_others_send(notebook):
+    number = 1000
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard < 3 * number:
+        pytest.skip("not run: not that many descriptors are allowed here")
+    # The director inherits the limit.
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3 * number, hard))
+    try:
+        session = notebook.begin()
+        handle = session.declare("runsh", "until test -e go; do sleep 0.02; done; echo A")
+        path, token = session._host.socket, session._host.token
+        with contextlib.ExitStack() as ends:
+            peers = [ends.enter_context(socket.socket(socket.AF_UNIX)) for _ in range(number)]
+            for turn, peer in enumerate(peers):
+                peer.connect(path)
+                peer.settimeout(LONG)
+                if turn % 4 == 0:
+                    peer.sendall(UNWELCOME[turn // 4 % len(UNWELCOME)])
+                elif turn % 4 == 1:
+                    # Half a message, and silence.
+                    peer.sendall(frame({"id": 1, "hello": token})[:7])
+                elif turn % 4 == 2:
+                    peer.sendall(frame({"id": 1, "hello": token}) + frame({"id": 2, "op": "status"}))
+            for peer in peers[::4]:
+                assert peer.recv(100) == b""
+            for peer in peers[2::4]:
+                answers = Frames(ANSWER_LIMIT)
+                got: list[dict[str, Any]] = []
+                while len(got) < 2:
+                    got += answers.feed(peer.recv(1 << 16))
+                assert got[1]["ok"]["counts"] == {"RUNNING": 1}
+            notebook.write("go", "")
+            assert handle.wait().stdout == "A\n"
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 # --- a fork -----------------------------------------------------------------------------------------

@@ -220,7 +220,8 @@ class Served(Kernel):
                 env={**environment(IPYTHONDIR=str(aside / "ipython"), **folders, **variables), **GIVEN},
                 start_new_session=True,
             )
-        until(lambda: list((aside / "runtime").glob("jpserver-*.json")) and Path(self._path).exists())
+        # Its file is there before it listens.
+        until(lambda: list((aside / "runtime").glob("jpserver-*.json")) and self._listens())
         wanted = {"path": "old.ipynb", "type": "notebook", "name": "", "kernel": {"name": "python3"}}
         begun = self.ask("POST", "/api/sessions", wanted)
         self.ask("PATCH", f"/api/sessions/{begun['id']}", {"path": "renamed.ipynb"})
@@ -229,6 +230,12 @@ class Served(Kernel):
         self.client.load_connection_file(str(file))
         self.client.start_channels(hb=False)
         self.client.wait_for_ready(timeout=LONG)
+
+    def _listens(self) -> bool:
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as sock:
+            sock.connect(self._path)
+            return True
+        return False
 
     def ask(self, method: str, path: str, fields: Any = None) -> Any:
         """Ask the server, and return its answer."""
