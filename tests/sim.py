@@ -675,7 +675,9 @@ class Sim:
         go_on(_NOTHING)
 
     def _refuse(self, start: StartJob) -> None:
-        self._hand_in(JobNotStarted(start.job.id, "the system refused a new process", is_transient=True))
+        # Now and then it is the machine that is full, not something about this step.
+        is_full = start.job.id % 2 == 0
+        self._hand_in(JobNotStarted(start.job.id, "there was no room", is_transient=True, is_full=is_full))
 
     def _end(self, start: StartJob, returncode: int) -> None:
         if self.running.pop(start.job.id, None) is None:

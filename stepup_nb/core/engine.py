@@ -322,7 +322,12 @@ class Engine(Amending):
         if report.is_transient and job.stop is None and step is not None and step.job is job:
             self._unstart(step, job)
             step.attempts -= 1
-            self._delay(step, 1.0)
+            self._end_round(step, is_ok=False)
+            if report.is_full:
+                self._delay_all(report.words)
+            else:
+                self._delay(step, 1.0)
+            self._out.lines.append(LogLine("RESCHEDULE", step.key, pages=(("Not started", report.words),)))
             self._pend(step, f"{report.words}; tries again")
             return
         self._gone(job)
@@ -343,6 +348,7 @@ class Engine(Amending):
         job = self.jobs.get(report.job)
         if job is None:
             return
+        self._refusals = 0
         job.ended = max(report.ended, job.started)
         job.returncode = report.returncode
         job.peak_rss, job.cpu = report.peak_rss, report.cpu

@@ -283,7 +283,9 @@ class JobNotStarted:
     job: int
     words: str
     is_transient: bool
-    """The machine may have room later: the step goes back to its queue for a while."""
+    """It may be possible later: the step goes back to its queue for a while."""
+    is_full: bool = False
+    """The machine has no room for any process now, whichever step it is for."""
 
 
 @dataclass(frozen=True, slots=True)

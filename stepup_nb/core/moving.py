@@ -51,6 +51,9 @@ WATCH, STARTUP, RUN = "watch", "startup", "run"
 _VALID = (RUNNING, SUCCEEDED)
 """The states of a step in which what it declared may go on."""
 
+LONGEST_REST = 8.0
+"""Seconds until a start is tried again at most, where the machine has no room for a process."""
+
 
 @dataclass(slots=True)
 class Looking:
@@ -103,7 +106,9 @@ class Moving:
         self._leaving: dict[int, Scope] = {}
         """Live jobs that a cell's new round has not decided on (yet), with that cell."""
         self._delayed = 0
-        """Steps that pause before another attempt."""
+        """Pauses before another attempt: of steps, and of all of them where the machine is full."""
+        self._refusals = 0
+        """So often the machine had no room for a process since a job has ended last."""
         self._held: dict[str, dict[str, Step]] = {}
         """Steps that were declared under a hold, by that hold; until its end."""
         self._pool_waiters: dict[str, dict[str, Step]] = {}
@@ -136,6 +141,27 @@ class Moving:
     def use_wall(self, wall_ns: int) -> None:
         """Say what time it is for files, in nanoseconds: unlike other times it may jump, and go backwards."""
         self._wall_ns = wall_ns
+
+    def _delay_all(self, words: str) -> None:
+        """Start nothing for a while, the longer the more often the machine had no room."""
+        if self.pools.shortage:
+            return
+        seconds = min(2.0**self._refusals, LONGEST_REST)
+        self._refusals += 1
+        self._delayed += 1
+        self._set_shortage(f"{words}; tries again in {seconds:g} s")
+
+        def go_on() -> None:
+            self._delayed -= 1
+            self._may_be_stuck = True
+            self._set_shortage("")
+
+        self._at(self._now + seconds, go_on)
+
+    def _set_shortage(self, words: str) -> None:
+        self.pools.shortage = words
+        for step in self.pools.waiting():
+            self._touch(step)
 
     # --- moving ----------------------------------------------------------------------------------
 
@@ -400,7 +426,7 @@ class Moving:
             return "waits until what an earlier run of its cell started is decided"
         if step.not_before > self._now:
             if not step.attempts:
-                return "pauses: the machine had no room for its process"
+                return "pauses before another try to start it"
             return f"pauses before attempt {step.attempts + 1} of {spec.retry + 1}"
         return self._pool_obstacle(step) if step.is_outdated else ""
 

@@ -70,6 +70,8 @@ class Pools:
         self.is_draining = False
         self.is_starting = False
         """Nothing starts before all that is known has been looked at."""
+        self.shortage = ""
+        """Why the machine has no room for another process: for a moment nothing starts."""
         self._lines: dict[Request, _Line] = {}
         self._places = 0
         self._reserved: dict[str, Step] = {}
@@ -164,6 +166,7 @@ class Pools:
             self.is_paused
             or self.is_draining
             or self.is_starting
+            or self.shortage
             or len(self.busy) >= self.workers
             or not self._lines
         ):
@@ -231,6 +234,8 @@ class Pools:
             return "draining: '%stepup run' goes on"
         if self.is_paused:
             return "paused"
+        if self.shortage:
+            return self.shortage
         request = step.spec.pool
         for name, _ in request:
             if self.pools[name].is_paused:

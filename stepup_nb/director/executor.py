@@ -25,13 +25,16 @@ class CannotStart(Exception):
     words
         What happened and what to do, to go after the name of the step.
     is_transient
-        The machine may have room later: worth another try.
+        Worth another try.
+    is_full
+        The machine has no room for any process now.
     """
 
-    def __init__(self, words: str, is_transient: bool = False) -> None:
+    def __init__(self, words: str, is_transient: bool = False, is_full: bool = False) -> None:
         super().__init__(words)
         self.words = words
         self.is_transient = is_transient
+        self.is_full = is_full
 
 
 class Tail(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import posixpath
 from collections.abc import Callable, Iterable
@@ -13,11 +14,15 @@ MOST = 5000
 """Folders below one ``**`` that are watched; the next full look finds what happens in the others."""
 
 
-def lister(root: str) -> Callable[[str], list[tuple[str, bool]]]:
+FULL = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
+"""Errors by which the system says that it has no descriptors or memory left: nothing about a file or folder."""
+
+
+def lister(root: str, *, is_sure: bool = False) -> Callable[[str], list[tuple[str, bool]]]:
     """Return what lists a folder, relative to the root or absolute, for `core.nglob.search`.
 
-    A folder that cannot be read is empty. A link to a folder around it is left out: ``**`` would go round in a
-    circle.
+    A folder that cannot be read is empty; if it is to be sure, those of `FULL` are raised. A link to a folder around
+    it is left out: ``**`` would go round in a circle.
     """
 
     def listing(folder: str) -> list[tuple[str, bool]]:
@@ -29,7 +34,9 @@ def lister(root: str) -> Callable[[str], list[tuple[str, bool]]]:
                     is_folder = entry.is_dir()
                     if not (is_folder and entry.is_symlink() and _leads_up(entry.path, place)):
                         found.append((entry.name, is_folder))
-        except OSError:
+        except OSError as error:
+            if is_sure and error.errno in FULL:
+                raise
             return []
         return found
 

@@ -20,7 +20,7 @@ from stepup_nb.core import nglob
 from stepup_nb.core.messages import FilesLooked, LookAt, Report
 from stepup_nb.core.model import FOLDER, TICK_NS, FileHash, FileProblem, Look
 from stepup_nb.director import faults
-from stepup_nb.director.folders import lister
+from stepup_nb.director.folders import FULL, lister
 from stepup_nb.director.reactor import Reactor
 
 _CHUNK = 1 << 18
@@ -37,6 +37,9 @@ _PATIENCE = 0.5
 """Seconds without an answer after which waiting orders get one more thread."""
 
 _MOST_THREADS = 32
+
+_LONGEST_PAUSE = 1.0
+"""Seconds at most between two tries to look, where the machine has no descriptors left."""
 
 
 class Hasher:
@@ -77,6 +80,7 @@ class Hasher:
         self._given = 0
         self._answered = 0
         self._is_watched = False
+        self._is_over = threading.Event()
 
     def look_at(self, order: LookAt) -> None:
         """Look at the paths of an order, and report `FilesLooked`."""
@@ -94,23 +98,39 @@ class Hasher:
     def close(self) -> None:
         """Report nothing any more. A thread that waits for a disk is left to it."""
         self._report = lambda report: None
+        self._is_over.set()
         for _ in self._threads:
             self._orders.put(None)
 
     def _add_thread(self) -> None:
         number = len(self._threads) + 1
         thread = threading.Thread(target=self._work, name=f"stepup-hash-{number}", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:
+            # The system has no room for it now: the others do its work, and if there is none, `_watch` tries again.
+            return
         self._threads.append(thread)
-        thread.start()
 
     def _work(self) -> None:
         while (work := self._orders.get()) is not None:
             try:
-                report = work()
+                report = self._done(work)
             except BaseException as error:
                 self._reactor.post(partial(self._fail, error))
             else:
                 self._reactor.post(partial(self._answer, report))
+
+    def _done(self, work: Callable[[], Report]) -> Report:
+        """Do some work, as often as the machine has no descriptors or memory for it."""
+        pause = 0.02
+        while True:
+            try:
+                return work()
+            except OSError as error:
+                if error.errno not in FULL or self._is_over.wait(pause):
+                    raise
+            pause = min(2 * pause, _LONGEST_PAUSE)
 
     def _answer(self, report: Report) -> None:
         self._answered += 1
@@ -147,7 +167,7 @@ class Hasher:
         found = {}
         for glob in order.globs:
             # Each folder is read once a glob, not once for all: between two of them time goes by.
-            found[glob] = nglob.search(glob.patterns, dict(glob.subs), lister(self._root))
+            found[glob] = nglob.search(glob.patterns, dict(glob.subs), lister(self._root, is_sure=True))
         return FilesLooked(order.token, looks, found)
 
 
@@ -174,6 +194,11 @@ def look(
         See `TICK_NS`.
     links
         What is known of folders on the way, from a moment ago; what is found out is added.
+
+    Raises
+    ------
+    OSError
+        One of `folders.FULL`: what is there cannot be told now.
     """
     if path.endswith("/"):
         return _look_at_folder(path)
@@ -198,6 +223,8 @@ def look(
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
+        if error.errno in FULL:
+            raise
         return FileProblem(f"cannot be read ({(error.strerror or str(error)).lower()})")
     except ValueError:
         return FileProblem("is no possible file name")
@@ -242,6 +269,8 @@ def _look_at_folder(path: str) -> Look:
     except FileNotFoundError:
         return None
     except OSError as error:
+        if error.errno in FULL:
+            raise
         return FileProblem(f"cannot be read ({(error.strerror or str(error)).lower()})")
     except ValueError:
         return FileProblem("is no possible file name")

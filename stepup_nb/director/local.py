@@ -199,7 +199,7 @@ class LocalExecutor(Executor):
             self._watch(err, partial(self._on_pipe, new, 1))
         except OSError as error:
             self._undo(new)
-            raise CannotStart(*spawn.spawn_words(error, argv[0])) from None
+            raise spawn.cannot_start(error, argv[0]) from None
         new.timer = self._reactor.call_after(_FIRST_SAMPLE, partial(self._sample, new, _FIRST_SAMPLE))
 
     def _pipes(self) -> tuple[int, int, int, int]:
@@ -211,7 +211,7 @@ class LocalExecutor(Executor):
         except OSError as error:
             for fd in fds:
                 os.close(fd)
-            raise CannotStart(*spawn.spawn_words(error, "")) from None
+            raise spawn.cannot_start(error, "") from None
         return fds[0], fds[1], fds[2], fds[3]
 
     def _undo(self, job: _Job) -> None:

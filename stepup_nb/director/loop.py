@@ -574,7 +574,7 @@ class Director:
             environment |= starting.variables(spec, root, self._door, job, environment.get("PYTHONPATH"))
             self._executor.start(job, words, posixpath.join(root, spec.workdir), environment)
         except CannotStart as cannot:
-            self.report(JobNotStarted(job, cannot.words, cannot.is_transient))
+            self.report(JobNotStarted(job, cannot.words, cannot.is_transient, cannot.is_full))
 
     # --- telling -------------------------------------------------------------------------------
 

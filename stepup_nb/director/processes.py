@@ -25,12 +25,9 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
-# The container's own counter where it has one; the machine's also counts the neighbours'.
-_OOM_COUNTERS = (
-    "/sys/fs/cgroup/memory.events",
-    "/sys/fs/cgroup/memory/memory.oom_control",
-    "/proc/vmstat",
-)
+# The container's own counter where it has one; the machine's also counts the neighbours'. That of the first
+# version of control groups is left out: it does not count what groups below have lost.
+_OOM_COUNTERS = ("/sys/fs/cgroup/memory.events", "/proc/vmstat")
 
 
 class Look(NamedTuple):

@@ -52,7 +52,7 @@ class Spawner:
         try:
             os.chdir(cwd)
         except (OSError, ValueError) as error:
-            raise CannotStart(*_cwd_words(error, cwd)) from None
+            raise _cannot_enter(error, cwd) from None
         try:
             program = argv[0] if "/" in argv[0] else _find(argv[0], env.get("PATH", os.defpath))
             self._mark(self._run | job & 0xFFFFFFFF)
@@ -70,7 +70,7 @@ class Spawner:
                 setsigdef=_CATCHABLE,
             )
         except (OSError, ValueError) as error:
-            raise CannotStart(*spawn_words(error, argv[0])) from None
+            raise cannot_start(error, argv[0]) from None
         finally:
             self._mark(self._limit[0])
             os.fchdir(self._home)
@@ -104,44 +104,47 @@ def _find(name: str, path: str) -> str:
     raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
 
 
-_TRANSIENT = {
-    errno.EAGAIN: "the system refused a new process (a limit on their number?)",
-    errno.ENOMEM: "there is no memory for a new process",
-    errno.EMFILE: "too many files are open",
-    errno.ENFILE: "too many files are open on this machine",
-    errno.ETXTBSY: "its program is being written by another process",
+_FULL = {
+    errno.EAGAIN: "SNB-510 the system refused a new process (a limit on their number?)",
+    errno.ENOMEM: "SNB-510 there is no memory for a new process",
+    errno.EMFILE: "SNB-510 too many files are open",
+    errno.ENFILE: "SNB-510 too many files are open on this machine",
 }
 
 
-def _cwd_words(error: Exception, cwd: str) -> tuple[str, bool]:
+def _cannot_enter(error: Exception, cwd: str) -> CannotStart:
     number = error.errno if isinstance(error, OSError) else None
+    if number in _FULL:
+        return CannotStart(_FULL[number], is_transient=True, is_full=True)
     if number == errno.ENOENT:
-        return f"its directory '{cwd}' is not there; create it, or give another --workdir", False
+        return CannotStart(f"its directory '{cwd}' is not there; create it, or give another --workdir")
     if number == errno.ENOTDIR:
-        return f"'{cwd}' is not a directory; give another --workdir", False
+        return CannotStart(f"'{cwd}' is not a directory; give another --workdir")
     if number == errno.EACCES:
-        return f"its directory '{cwd}' may not be entered: permission denied", False
-    return f"its directory '{cwd}' cannot be used: {_plain(error)}", number in _TRANSIENT
+        return CannotStart(f"its directory '{cwd}' may not be entered: permission denied")
+    return CannotStart(f"its directory '{cwd}' cannot be used: {_plain(error)}")
 
 
-def spawn_words(error: Exception, program: str) -> tuple[str, bool]:
-    """Return why a command could not be started, and whether that may pass."""
+def cannot_start(error: Exception, program: str) -> CannotStart:
+    """Return in words why a command could not be started, and whether that may pass."""
     number = error.errno if isinstance(error, OSError) else None
-    if number in _TRANSIENT:
-        return _TRANSIENT[number], True
+    if number in _FULL:
+        return CannotStart(_FULL[number], is_transient=True, is_full=True)
+    if number == errno.ETXTBSY:
+        return CannotStart("its program is being written by another process", is_transient=True)
     if number == errno.ENOENT:
         if "/" in program and os.path.lexists(program):
-            return f"the interpreter that '{program}' names is not there", False
-        return f"there is no command '{program}'; check its spelling and the PATH", False
+            return CannotStart(f"the interpreter that '{program}' names is not there")
+        return CannotStart(f"there is no command '{program}'; check its spelling and the PATH")
     if number == errno.EACCES:
-        return f"'{program}' may not be executed: permission denied; try chmod +x", False
+        return CannotStart(f"'{program}' may not be executed: permission denied; try chmod +x")
     if number == errno.ENOTDIR:
-        return f"there is no command '{program}': a part of its path is not a directory", False
+        return CannotStart(f"there is no command '{program}': a part of its path is not a directory")
     if number == errno.ENOEXEC:
-        return f"'{program}' is neither a program nor a script with a first line like #!/bin/sh", False
+        return CannotStart(f"'{program}' is neither a program nor a script with a first line like #!/bin/sh")
     if number == errno.E2BIG:
-        return "its command line or its environment is too long; pass long lists by a file", False
-    return f"'{program}' cannot be started: {_plain(error)}", False
+        return CannotStart("its command line or its environment is too long; pass long lists by a file")
+    return CannotStart(f"'{program}' cannot be started: {_plain(error)}")
 
 
 def _plain(error: Exception) -> str:

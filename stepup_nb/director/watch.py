@@ -245,7 +245,11 @@ class _Events:
         self._news.set()
         if self._thread is None:
             self._thread = threading.Thread(target=self._work, name="stepup-watch", daemon=True)
-            self._thread.start()
+            try:
+                self._thread.start()
+            except RuntimeError as error:
+                # The system has no room for it now.
+                self._fail(self, error)
 
     def close(self) -> None:
         """End the thread soon."""

@@ -254,7 +254,7 @@ def test_a_refused_start_is_no_attempt_and_no_job() -> None:
     decision = sim.do(JobNotStarted(start.job.id, "no room", is_transient=True))  # type: ignore[arg-type]
     assert decision.dropped_jobs == {start.job.id}
     assert decision.jobs == {}
-    assert sim.reason("s") == "pauses: the machine had no room for its process"
+    assert sim.reason("s") == "pauses before another try to start it"
     assert sim.scheduler.jobs == {}
     assert sim.wait() == "done"
     assert [job.id for job in sim.history] == [1, 2]

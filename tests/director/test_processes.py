@@ -260,7 +260,7 @@ def test_with_any_number_of_descriptors_left_a_job_runs_or_is_refused_for_now(wo
         assert descriptors() == before | ({str(world.logs._fd)} & descriptors())
     assert 0 < len(refusals) < 9
     assert all(refusal.is_transient for refusal in refusals)
-    assert {refusal.words for refusal in refusals} == {"too many files are open"}
+    assert {refusal.words for refusal in refusals} == {"SNB-510 too many files are open"}
 
 
 def test_with_no_room_for_a_process_a_job_is_refused_for_now(world):
