@@ -361,7 +361,7 @@ class Store:
         self.save(Decision(), lambda job: (b"", b""), settings={name: value})
 
     def _commit(self, work: Work) -> None:
-        if not self.is_homeless:
+        if not self.is_homeless and self.moved():
             # What is told after this must be where the next session looks for it.
             self.rescue()
         try:
