@@ -7,6 +7,7 @@ transaction, and only then starts, stops, looks and answers. Everything here bel
 from __future__ import annotations
 
 import posixpath
+import sys
 import time
 import traceback
 from collections.abc import Callable, Iterable
@@ -58,6 +59,8 @@ MANY_JOBS = 5000
 """Jobs since the last pruning after which the history is pruned although there is work."""
 RETRY_STORE = 1.0
 """Seconds between two tries to write where there is no space."""
+_FILES_CLOCK = 5 if sys.platform == "linux" else time.CLOCK_REALTIME
+"""By which files are stamped: CLOCK_REALTIME_COARSE. By a finer one, what a job writes at once is older than it."""
 
 
 class Looker(Protocol):
@@ -242,7 +245,7 @@ class Director:
         decision = Decision()
         answers = _Answers()
         now = self._clock()
-        self.scheduler.use_wall(time.time_ns())
+        self.scheduler.use_wall(time.clock_gettime_ns(_FILES_CLOCK))
         for item in inbox:
             if isinstance(item, tuple):
                 self._take_request(*item, now, decision, answers)

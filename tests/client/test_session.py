@@ -756,6 +756,18 @@ def test_clean_removes_what_nobody_makes_any_more_and_nothing_else(notebook, ses
     )
 
 
+def test_what_steps_write_at_once_before_they_fail_is_offered_to_be_cleaned(session):
+    # Files are stamped by a clock that advances in steps: such a file counted as older than the job that wrote it.
+    names = [f"half{number:02}" for number in range(20)]
+    with cell(session, "a"):
+        for name in names:
+            session.declare("runsh", f": > {name}; exit 1", out=name)
+        session.wait()
+    with cell(session, "a"):
+        pass
+    until(lambda: sorted(session.clean(dry_run=True)["removed"]) == names)
+
+
 @pytest.mark.parametrize("number", [0, -1, 1.5, "x", None, True])
 def test_a_number_of_workers_that_is_none_is_refused(session, number):
     assert refusal(session.set_workers, number).code == "SNB-112"
