@@ -220,6 +220,8 @@ def test_of_a_cell_that_was_deleted_the_steps_retire_and_the_outputs_stay(notebo
     until(lambda: session.history()[-1]["outcome"] == "cancelled")
     assert all(row["dormant"] for row in session.status()["steps"])
     assert (notebook.read("a"), notebook.read("b")) == ("made\n", "half\n")
+    # What a stopped job left is looked at once it is gone.
+    until(lambda: sorted(session.clean(dry_run=True)["removed"]) == ["a", "b"])
     assert sorted(session.clean()["removed"]) == ["a", "b"]
 
 

@@ -670,7 +670,7 @@ def test_p23_without_descriptors_a_step_waits_in_words_with_its_slot_free_and_ru
     session.declare("runsh", "echo warm").wait()
     resource.prlimit(director, resource.RLIMIT_NOFILE, (lowest_free(director), limits[1]))
     handle = session.declare("runsh", "echo A", pool="p")
-    until(lambda: handle.reason.startswith("pauses: "))
+    until(lambda: handle.reason.startswith("SNB-510 too many files are open"))
     assert session.status()["pools"][0]["used"] == 0
     assert handle.state in ("QUEUED", "PENDING")
     resource.prlimit(director, resource.RLIMIT_NOFILE, limits)
