@@ -33,6 +33,7 @@ from stepup_nb.core.model import (
     FileState,
     Glob,
     Job,
+    Look,
     Outcome,
     Scope,
     Step,
@@ -455,6 +456,9 @@ class Engine(Amending):
             problems.append(
                 f"'{path}' {look.words}" if isinstance(look, FileProblem) else f"did not create '{path}'"
             )
+        if not problems and (words := self._twin(step, outputs, looks)):
+            self._end(step, job, Outcome.FAILED, words, is_final=True)
+            return
         if problems:
             missing = [path for path in step.spec.out if not isinstance(looks.get(path), FileHash)]
             page = ("Expected outputs not created", "\n".join(missing))
@@ -468,6 +472,28 @@ class Engine(Amending):
         )
         self._record(step, job, tuple(outputs), volatiles, tuple(foreign))
         self._end(step, job, Outcome.SUCCEEDED, job.why)
+
+    def _twin(self, step: Step, outputs: Iterable[tuple[str, Content]], looks: Mapping[str, Look]) -> str:
+        """Say which output is another step's as well, by another name, or return an empty text.
+
+        Names may differ by upper case or accents alone, on a file system that knows no such difference; or in
+        which links they lead through. The other step is put back: perhaps what it made is this one's.
+        """
+        for path, _ in outputs:
+            look = looks.get(path)
+            if not isinstance(look, FileHash) or path.endswith("/"):
+                continue
+            other = self.graph.files.get(self._by_inode.get(look.inode, path))
+            self._by_inode[look.inode] = path
+            maker = None if other is None else other.producer
+            if other is None or maker is None or maker is step or not maker.is_live:
+                continue
+            if isinstance(other.look, FileHash) and other.look.mark == look.mark:
+                self._by_inode[look.inode] = other.path
+                maker.force = True
+                self._pend(maker, f"output '{other.path}' is the same file as '{path}'")
+                return f"'{path}' is the same file as '{other.path}', which step '{maker.label}' makes"
+        return ""
 
     def _record(
         self,

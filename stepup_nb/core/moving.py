@@ -89,6 +89,8 @@ class Moving:
         self._turn = 0
         self._now = 0.0
         self._wall_ns: int | None = None
+        self._by_inode: dict[int, str] = {}
+        """The output that had an inode when it was verified last."""
         self._out = Decision()
         self._looking: dict[int, Looking] = {}
         self._plain_looks = 0

@@ -516,7 +516,9 @@ class Scheduler(Declaring):
         paths: dict[str, None] = {}
         for step in steps:
             if step.is_live:
-                paths.update(dict.fromkeys(step.spec.inp))
+                if step.state is not CANCELLED:
+                    # Perhaps because one of its inputs hangs, on a disk that nobody wants to wait for.
+                    paths.update(dict.fromkeys(step.spec.inp))
                 if step.state is SUCCEEDED:
                     paths.update(dict.fromkeys(step.spec.out))
                 if step.round is not None:
