@@ -200,8 +200,6 @@ class Served(Kernel):
     """A kernel that a Jupyter server has started, for a notebook that has been renamed since."""
 
     def start_kernel(self) -> None:
-        from jupyter_client.blocking.client import BlockingKernelClient
-
         aside = self.folder.parent
         self.log = aside / "log"
         self._path = str(aside / "s")
@@ -220,6 +218,17 @@ class Served(Kernel):
                 env={**environment(IPYTHONDIR=str(aside / "ipython"), **folders, **variables), **GIVEN},
                 start_new_session=True,
             )
+        try:
+            self._begin(aside)
+        except BaseException:
+            self.process.kill()
+            self.process.wait()
+            raise
+
+    def _begin(self, aside: Path) -> None:
+        """Have the server start a kernel, and rename its notebook."""
+        from jupyter_client.blocking.client import BlockingKernelClient
+
         # Its file is there before it listens.
         until(lambda: list((aside / "runtime").glob("jpserver-*.json")) and self._listens())
         wanted = {"path": "old.ipynb", "type": "notebook", "name": "", "kernel": {"name": "python3"}}
