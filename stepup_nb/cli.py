@@ -128,7 +128,7 @@ def _tables(found: Mapping[str, Any]) -> str:
         head.append(counted(found["workers"], "worker"))
     if found["paused"]:
         head.append("paused")
-    parts = ["; ".join(head)]
+    parts = ["; ".join(head), *(ansi.one_line(note, 500) for note in found["notes"])]
     if found["pools"]:
         parts.append(show.pools(found["pools"]))
     # What is only remembered is told apart where there is anything else.

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from stepup_nb.core.words import counted, ending
+from stepup_nb.core.words import counted, ending, visible
 
 Error = TypeVar("Error", bound=BaseException)
 
@@ -17,11 +17,8 @@ SHOWN = 5
 WIDEST = 300
 """Characters of a line of output that are shown."""
 
-# A terminal's commands, and all controls but the tab: an error is shown by whoever catches it.
+# A terminal's commands: an error is shown by whoever catches it.
 _COMMANDS = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?|\x1b[ -/]*[0-~]?")
-_CONTROLS = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
-)
 
 
 def without_traceback(error: Error) -> Error:
@@ -91,5 +88,5 @@ def _stuck(row: Mapping[str, Any]) -> list[str]:
 def _safe(line: str) -> str:
     """Return a line as text that commands nothing: what a terminal would have left of it."""
     plain = _COMMANDS.sub("", line.rstrip("\r"))
-    plain = _CONTROLS.sub(lambda match: f"\\x{ord(match[0]):02x}", plain.rpartition("\r")[2])
+    plain = visible(plain.rpartition("\r")[2])
     return plain if len(plain) <= WIDEST else f"{plain[: WIDEST - 1]}…"

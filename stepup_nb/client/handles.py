@@ -7,6 +7,7 @@ from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
 from stepup_nb.core.errors import StepUpError
+from stepup_nb.core.words import visible
 
 if TYPE_CHECKING:
     from stepup_nb.client.session import Session
@@ -156,4 +157,4 @@ class StepHandle:
         if row is None:
             return f"<step {self.name!r}>"
         reason = f": {row['reason']}" if row["reason"] else ""
-        return f"<step {row['label']!r} {row['state']}{reason}>"
+        return visible(f"<step {row['label']!r} {row['state']}{reason}>")

@@ -17,6 +17,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from stepup_nb.core.words import visible
+
 
 class StepUpError(Exception):
     """What happened, why, and what to do; the user's things are named in quotes.
@@ -46,7 +48,8 @@ class StepUpError(Exception):
             lines.append(f"  why: {self.why}")
         if self.fix:
             lines.append(f"  fix: {self.fix}")
-        return "\n".join(lines)
+        # It quotes names of files and steps, and whoever catches it may print it to a terminal.
+        return visible("\n".join(lines))
 
     def to_json(self) -> dict[str, Any]:
         """Return the form in which the error travels from the director to a client."""
@@ -89,7 +92,7 @@ class StepsFailed(_Block):
         self.report = report or {}
 
     def __str__(self) -> str:
-        return f"{self.what} ({self.code})\n{self.why}" if self.why else f"{self.what} ({self.code})"
+        return visible(f"{self.what} ({self.code})" + (f"\n{self.why}" if self.why else ""))
 
 
 class InternalError(StepUpError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 import signal
 from collections.abc import Iterable
 
@@ -44,3 +45,26 @@ def _signal_name(number: int) -> str:
 def counted(number: int, noun: str) -> str:
     """Return the number with its noun, in the plural where that is due."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+# Controls, lone surrogates, line separators, bidi controls, and the invisible ones that are no part of
+# a script or an emoji (the joiners U+200C and U+200D are).
+_UNSEEN = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
+    "\ud800-\udfff\ufffe\uffff\U0001d173-\U0001d17a\U000e0000-\U000e007f]"
+)
+
+
+def visible(text: str) -> str:
+    r"""The text with all that hides, reorders or commands shown by its code, such as `\x00` or `\u202e`.
+
+    Tab and line feed stay as they are.
+    """
+    return _UNSEEN.sub(lambda match: _code(match[0]), text)
+
+
+def _code(char: str) -> str:
+    point = ord(char)
+    if point <= 0xFF:
+        return f"\\x{point:02x}"
+    return f"\\u{point:04x}" if point <= 0xFFFF else f"\\U{point:08x}"

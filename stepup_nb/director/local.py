@@ -21,7 +21,7 @@ from functools import partial
 from stepup_nb.core.messages import JobEnded
 from stepup_nb.director import faults, processes, spawn
 from stepup_nb.director.executor import CannotStart, Executor, Found, Reporter, Stream, Tail
-from stepup_nb.director.output import CHUNK, TAIL, LogFolder, Output, decode, log_name, stored
+from stepup_nb.director.output import CHUNK, TAIL, LogFolder, Output, Sums, decode, log_name, stored
 from stepup_nb.director.reactor import Reactor, Timer
 
 _LINGER = 0.1
@@ -165,6 +165,8 @@ class LocalExecutor(Executor):
         self._strays: dict[int, _Stray] = {}
         self._pids: set[int] = set()
         self._tails: OrderedDict[int, tuple[bytes, bytes]] = OrderedDict()
+        self._sums: dict[int, Sums] = {}
+        """Of the same jobs."""
         self._buffer = memoryview(bytearray(CHUNK))
         self._ooms = processes.oom_kills()
         # A selector of our own in the reactor's: a descriptor costs a tenth of what it costs there.
@@ -464,8 +466,9 @@ class LocalExecutor(Executor):
             self._on_output(job.id)
         job.output.close()
         self._tails[job.id] = job.output.tails
+        self._sums[job.id] = job.output.sums
         if len(self._tails) > _ENDED_TAILS:
-            self._tails.popitem(last=False)
+            del self._sums[self._tails.popitem(last=False)[0]]
         self._drop(job)
         if usage is not None:
             job.cpu += usage.ru_utime + usage.ru_stime
@@ -589,7 +592,7 @@ class LocalExecutor(Executor):
         live = self._jobs.get(job)
         if live is not None:
             return live.output.after(place, most, is_last=is_last)
-        return stored(self._logs, job, place, most, is_last=is_last)
+        return stored(self._logs, job, place, most, is_last=is_last, sums=self._sums.get(job))
 
     def memory(self) -> int:
         """Return the bytes of memory that all live jobs used lately; see `Executor.memory`."""

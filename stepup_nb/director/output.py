@@ -13,6 +13,7 @@ import os
 import stat
 from array import array
 from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
 
 from stepup_nb.director.executor import Found, Stream
 
@@ -279,6 +280,11 @@ class Output:
         return self.pipes[0].total + self.pipes[1].total
 
     @property
+    def sums(self) -> Sums:
+        """How much was written."""
+        return Sums((self.pipes[0].total, self.pipes[1].total), sum(pipe.lines for pipe in self.pipes))
+
+    @property
     def tails(self) -> tuple[bytes, bytes]:
         """The last bytes of stdout and of stderr."""
         return self.pipes[0].tail, self.pipes[1].tail
@@ -332,8 +338,27 @@ class Output:
                 pass
 
 
-def stored(folder: LogFolder, job: int, place: tuple[int, int], most: int, *, is_last: bool) -> Found:
-    """Return what an ended job wrote after a place; see `Executor.output`."""
+class Sums(NamedTuple):
+    """What is remembered of an ended job's output for a while."""
+
+    totals: tuple[int, int]
+    """Bytes that were written to stdout and stderr: a log has less of a stream that is longer than the cap."""
+    lines: int
+
+
+def stored(
+    folder: LogFolder,
+    job: int,
+    place: tuple[int, int],
+    most: int,
+    *,
+    is_last: bool,
+    sums: Sums | None = None,
+) -> Found:
+    """Return what an ended job wrote after a place; see `Executor.output`.
+
+    Where its sums are known, a place counts what was written, as it did while the job ran.
+    """
     order = array("q")
     kept = folder.read(f"{job}.idx", 0, PIECES * order.itemsize)
     order.frombytes(kept[: len(kept) // order.itemsize * order.itemsize])
@@ -341,12 +366,36 @@ def stored(folder: LogFolder, job: int, place: tuple[int, int], most: int, *, is
     sizes = [folder.size(name) for name in names]
 
     def lines() -> int | None:
+        if sums is not None:
+            return sums.lines
         # To count for longer would keep the director from its work.
         if sum(sizes) > _COUNTED:
             return None
         return sum(folder.read(name, 0, _COUNTED).count(b"\n") for name in names)
 
-    return _found(folder, job, order, sizes, place, most, is_last, lines)
+    totals = sizes if sums is None else sums.totals
+    cuts = [_Cut(size, total, folder.cap) for size, total in zip(sizes, totals, strict=True)]
+    out, err = (cut.in_log(seen) for cut, seen in zip(cuts, place, strict=True))
+    found = _found(folder, job, order, sizes, (out, err), most, is_last, lines)
+    out, err = (cut.in_stream(at) for cut, at in zip(cuts, found.place, strict=True))
+    return found._replace(place=(out, err))
+
+
+class _Cut:
+    """Where the bytes of a stream are in its log, which leaves out the middle of a long one."""
+
+    def __init__(self, size: int, total: int, cap: int) -> None:
+        self._size = size
+        self._total = total
+        self._end = size - min(END, max(0, total - cap)) if total != size else 0
+        """Where in the log its end begins, of which every byte is there."""
+
+    def in_log(self, seen: int) -> int:
+        behind = self._size - (self._total - seen)
+        return behind if behind >= self._end else min(seen, self._end)
+
+    def in_stream(self, at: int) -> int:
+        return self._total - (self._size - at) if at >= self._end else at
 
 
 def _found(

@@ -15,6 +15,8 @@ from functools import lru_cache
 from html import escape
 from itertools import groupby
 
+from stepup_nb.core import words
+
 
 class Color(Enum):
     """The closed palette. Black and white are left out: they are the page's own two colours."""
@@ -143,6 +145,8 @@ class Screen:
         return _lines([self._rest], self._style)[0]
 
 
+visible = words.visible
+
 LONGEST = 20_000
 """Characters of a line without an end that a `Screen` keeps."""
 
@@ -202,31 +206,8 @@ def width(text: str) -> int:
     return len(text) if text.isascii() else sum(map(_columns, text))
 
 
-def visible(text: str) -> str:
-    r"""The text with all that hides, reorders or commands shown by its code, such as `\x00` or `\u202e`.
-
-    Tab and line feed stay as they are.
-    """
-    return _UNSEEN.sub(lambda match: _code(match[0]), text)
-
-
 def _columns(char: str) -> int:
     return 2 if unicodedata.east_asian_width(char) in "WF" else 1
-
-
-# Controls, lone surrogates, line separators, bidi controls, and the invisible ones that are no part of
-# a script or an emoji (the joiners U+200C and U+200D are).
-_UNSEEN = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
-    "\ud800-\udfff\ufffe\uffff\U0001d173-\U0001d17a\U000e0000-\U000e007f]"
-)
-
-
-def _code(char: str) -> str:
-    point = ord(char)
-    if point <= 0xFF:
-        return f"\\x{point:02x}"
-    return f"\\u{point:04x}" if point <= 0xFFFF else f"\\U{point:08x}"
 
 
 # Within one line. A string command (OSC, DCS ...) that nobody ended is over where its line is, so that one

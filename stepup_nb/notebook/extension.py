@@ -25,7 +25,7 @@ from stepup_nb.client.handles import StepHandle
 from stepup_nb.client.machine import usable_cores, workers_from
 from stepup_nb.client.session import Place, Session
 from stepup_nb.core.errors import UsageError
-from stepup_nb.notebook import show, waiting
+from stepup_nb.notebook import ansi, show, waiting
 from stepup_nb.notebook.cells import Cell, Cells
 from stepup_nb.notebook.locate import Location, locate
 from stepup_nb.notebook.outputs import Progress, TerminalLine
@@ -80,7 +80,7 @@ class Extension:
         self._location: Location | None = None
         self._explicit = ""
         self._cells = Cells(ip, self._open, self._close)
-        self._records = Records(ip, self.begin_session)
+        self._records = Records(ip, self.begin_session, self.say)
         self._is_quiet = False
         self._news: list[str] = []
 
@@ -232,7 +232,7 @@ class Extension:
 
     def _tell_news(self) -> None:
         while self._news:
-            print(f"stepup_nb: {self._news.pop(0)}")
+            print(ansi.visible(f"stepup_nb: {self._news.pop(0)}"))
 
     @contextlib.contextmanager
     def quietly(self, is_quiet: bool = True) -> Iterator[None]:

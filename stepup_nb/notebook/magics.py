@@ -173,7 +173,7 @@ class StepUpMagics(Magics):
         if sizes:
             tokens = found.options.get("tokens")
             for note in session.pool(name, sizes[0], tokens.split(",") if tokens else ())["notes"]:
-                print(note)
+                print(ansi.visible(note))
         pools = {row["name"]: row for row in session.status()["pools"]}
         if name not in pools:
             raise UsageError(
@@ -244,7 +244,7 @@ class StepUpMagics(Magics):
             self.extension.ip.user_ns[variable] = handle
         if not self.extension.has_front_end:
             for note in handle.notes:
-                print(note)
+                print(ansi.visible(note))
         if is_waiting:
             check(self.extension.wait([handle.name], None))
         return handle
@@ -390,7 +390,10 @@ class StepUpMagics(Magics):
                     is_empty = False
                     print(show.log(row, stream, kept, most=LOG_SHOWN))
             if is_empty:
-                print(f"{row['label']}: {'no job ran yet' if row['job'] is None else 'printed nothing'}")
+                is_new = row["job"] is None
+                print(
+                    f"{ansi.one_line(row['label'], 80)}: {'no job ran yet' if is_new else 'printed nothing'}"
+                )
 
     def _history(self, line: Line) -> None:
         self._show(show.history_page(self.extension.begin_session().history()))
@@ -456,7 +459,7 @@ class StepUpMagics(Magics):
             session.set_workers(number)
         handle = session.boot(line.words[0] if line.words else "plan.py")
         if not self.extension.has_front_end:
-            print(f"booting {handle.name}")
+            print(f"booting {ansi.one_line(handle.name, 200)}")
 
     def _watch(self, line: Line) -> None:
         by = self.extension.begin_session().watch({"on": True, "off": False}.get(line.words[0]))
@@ -478,9 +481,10 @@ class StepUpMagics(Magics):
             return
         nodes = session.nodes()
         if "dot" in line.options:
-            print((graphs.provenance_dot if kind == "provenance" else graphs.dependency_dot)(nodes), end="")
+            dot = graphs.provenance_dot if kind == "provenance" else graphs.dependency_dot
+            print(ansi.visible(dot(nodes)), end="")
         elif "text" in line.options or not self.extension.has_front_end:
-            print(graphs.outline(nodes, kind), end="")
+            print(ansi.visible(graphs.outline(nodes, kind)), end="")
         else:
             from stepup_nb.notebook.graph_view import bundle
 
@@ -492,7 +496,7 @@ class StepUpMagics(Magics):
 
     def _notebook(self, line: Line) -> None:
         found = self.extension.use_notebook(line.words[0]) if line.words else self.extension.place()
-        print(f"{found.notebook or 'no notebook'} ({found.how}); database {found.database}")
+        print(ansi.visible(f"{found.notebook or 'no notebook'} ({found.how}); database {found.database}"))
 
     def _trust(self, line: Line) -> None:
         found = self.extension.begin_session().trust()

@@ -108,15 +108,21 @@ class Publisher:
         Whose director is followed.
     send
         Updates an output.
+    on_note
+        Called with each new thing that the director has to say about the session, in the thread that takes events.
     """
 
-    def __init__(self, session: Follows, send: Send) -> None:
+    def __init__(
+        self, session: Follows, send: Send, on_note: Callable[[str], None] = lambda note: None
+    ) -> None:
         self.last_event: Row = {}
         """Counts, pools and workers as the director told them last; ``lost`` when it is gone."""
         self.troubles: list[str] = []
         """Tracebacks of ours; an output that could not be drawn stays as it is."""
         self._session = session
         self._send = send
+        self._on_note = on_note
+        self._notes: set[str] = set()
         self._lock = threading.Lock()
         self._wake = threading.Condition(self._lock)
         self._changed = threading.Condition(self._lock)
@@ -279,6 +285,10 @@ class Publisher:
                 continue
             with self._lock:
                 self._take(event)
+            for note in event["notes"]:
+                if note not in self._notes:
+                    self._notes.add(note)
+                    self._on_note(note)
             if event["seq"] != number + 1:
                 self._look_at_all()  # some were not sent, since we were slow
             number = event["seq"]

@@ -20,6 +20,7 @@ from stepup_nb.client.machine import usable_memory
 from stepup_nb.client.session import Session
 from stepup_nb.core.errors import UsageError
 from stepup_nb.core.model import ScopeKind
+from stepup_nb.notebook import ansi
 from stepup_nb.notebook.cells import Cell
 from stepup_nb.notebook.outputs import CellRecord, PoolLine, new_id
 from stepup_nb.notebook.publisher import Bundle, Live, Publisher, Row
@@ -50,10 +51,13 @@ class Records:
         The shell.
     begin_session
         Returns the session.
+    say
+        Tells the user something at the next occasion.
     """
 
-    def __init__(self, ip: Any, begin_session: Callable[[], Session]) -> None:
+    def __init__(self, ip: Any, begin_session: Callable[[], Session], say: Callable[[str], None]) -> None:
         self.publisher: Publisher | None = None
+        self._say = say
         self._ip = ip
         self._begin_session = begin_session
         self._display_pub: Any = None
@@ -77,7 +81,14 @@ class Records:
 
     def _begun_publisher(self) -> Publisher:
         if self.publisher is None:
-            self.publisher = Publisher(self._begin_session(), self._update)
+            session = self._begin_session()
+
+            def tell(note: str) -> None:
+                # What the director said when it started was told then.
+                if note not in session.notes:
+                    self._say(note)
+
+            self.publisher = Publisher(session, self._update, tell)
         return self.publisher
 
     def add(self, cell: Cell | None, scope: str, handle: StepHandle) -> None:
@@ -148,7 +159,7 @@ class Records:
         if once.steps:
             self._display(once)
         else:
-            print(f"step '{handle.name}' is not known any more")
+            print(f"step '{ansi.one_line(handle.name, 200)}' is not known any more")
 
     def show_pool(self, cell: Cell, row: Row) -> None:
         """Show the size that a cell has given to a pool, and later what other cells make of it."""

@@ -345,7 +345,7 @@ export class World {
     const row = this.jobs.get(job);
     const lines = this.lines.get(job);
     if (!row || !lines || ![...this._followed.values()].includes(row.step)) return [];
-    return [{ step: row.step, job, from, lines: lines.slice(from), hidden: 0, path: `.stepup/logs/${job}.txt`, final: row.ended !== null }];
+    return [{ step: row.step, job, from, first: 0, lines: lines.slice(from), hidden: 0, path: `.stepup/logs/${job}.txt`, final: row.ended !== null }];
   }
 
   /** @returns {import("../../stepup_nb/notebook/panel/js/types.js").Node[]} */

@@ -78,7 +78,7 @@ def test_nothing_that_a_step_says_commands_a_terminal():
     shown = lines({"stderr_tail": hostile, "label": "a\x1b[1mb", "cell": "cell\x1b[1m"})
     assert "\x1b" not in "".join(shown) and "\x07" not in "".join(shown) and "\u202e" not in "".join(shown)
     assert shown[0].startswith("ab: failed")
-    assert shown[2:5] == ["    | over", "    | 100%", "    | bell\\x07 bidi\\x202e"]
+    assert shown[2:5] == ["    | over", "    | 100%", "    | bell\\x07 bidi\\u202e"]
 
 
 def test_a_line_without_end_is_cut():

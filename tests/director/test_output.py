@@ -7,12 +7,13 @@ import sys
 from functools import partial
 
 import pytest
+from director.helpers_output import Writer
 from director.helpers_processes import Gate, World
 from hypothesis import given
 from hypothesis import strategies as st
 
 from stepup_nb.director import output, processes
-from stepup_nb.director.output import CHUNK, END, PIECES, TAIL, LogFolder, Output, decode, stored
+from stepup_nb.director.output import END, PIECES, TAIL, LogFolder, decode, stored
 
 
 @pytest.fixture
@@ -28,30 +29,6 @@ def gate(tmp_path):
     gate = Gate(tmp_path)
     yield gate
     gate.close()
-
-
-class Writer:
-    """A job without a process: an `Output` and the writing ends of its pipes."""
-
-    def __init__(self, folder: LogFolder, job: int = 1) -> None:
-        self.buffer = memoryview(bytearray(CHUNK))
-        out, self.stdout = os.pipe2(os.O_CLOEXEC)
-        err, self.stderr = os.pipe2(os.O_CLOEXEC)
-        os.set_blocking(out, False)
-        os.set_blocking(err, False)
-        self.output = Output(job, folder, out, err)
-
-    def write(self, which: int, text: bytes) -> None:
-        fd = (self.stdout, self.stderr)[which]
-        while text:
-            text = text[os.write(fd, text[:65536]) :]
-            self.output.read(which, self.buffer)
-
-    def end(self) -> None:
-        os.close(self.stdout)
-        os.close(self.stderr)
-        self.output.drain(self.buffer)
-        self.output.close()
 
 
 def memory(key: str) -> int:

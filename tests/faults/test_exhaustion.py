@@ -8,14 +8,15 @@ import resource
 import shutil
 import signal
 import subprocess
+import sys
+import tempfile
 import threading
-import traceback
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from director.helpers_processes import alive
-from director.helpers_world import LAUNCHES, Notebook, director_of, ran, state_of, until, with_processes
+from director.helpers_world import Notebook, director_of, ran, state_of, until, with_processes
 from sim import Script, Sim
 
 from stepup_nb.core.messages import JobNotStarted, LookAt
@@ -242,76 +243,58 @@ def test_a_look_that_waits_for_descriptors_ends_with_the_director(tmp_path):
 # --- no processes (row 64) ----------------------------------------------------------------------------
 
 STRANGER = 54321
-"""A user of whom no process is expected here."""
+"""A user of whom no process is expected here; nothing limits root."""
 
+WITHOUT_ROOM = """
+import os, resource, sys
+from pathlib import Path
+sys.path[:0] = {paths!r}
+from director.helpers_world import LAUNCHES, Notebook, ran, until
 
-def as_a_user_without_room(folder: Path, body) -> str:
-    """Run something in a process of a user who may start none, where limits hold; return what went wrong."""
-    read, write = os.pipe()
-    child = os.fork()
-    if child:
-        os.close(write)
-        with os.fdopen(read) as words:
-            said = words.read()
-        _, status = os.waitpid(child, 0)
-        return said or (f"ended with {status}" if status else "")
-    try:
-        os.close(read)
-        (folder / "warm").mkdir()
-        # Whatever is imported on the way: later it may lie where only root may read.
-        notebook = Notebook(folder / "warm", LAUNCHES["thread"])
-        warm = notebook.begin()
-        warm.declare("runsh", "cat a > b", inp=str(Path(__file__)), out="b")
-        warm._ask("watch", on=True)
-        warm.wait()
-        notebook.close()
-        if os.geteuid() == 0:
-            os.setresuid(STRANGER, STRANGER, STRANGER)
-        body()
-    except BaseException:
-        os.write(write, traceback.format_exc().encode()[-4000:])
-        os._exit(1)
-    os._exit(0)
-
-
-def limit_processes(number: int) -> None:
-    resource.setrlimit(resource.RLIMIT_NPROC, (number, resource.getrlimit(resource.RLIMIT_NPROC)[1]))
-
-
-def test_without_room_for_a_process_or_a_thread_steps_wait_and_then_run(tmp_path, monkeypatch):
-    # The first thread that was refused ended the director.
-    folder = tmp_path / "project"
+def begin(name):
+    folder = Path({folder!r}) / name
     folder.mkdir()
     (folder / "a.txt").write_text("A")
-    if os.geteuid() == 0:
-        for path in (folder, folder / "a.txt"):
-            os.chown(path, STRANGER, STRANGER)
-        for path in (tmp_path, *tmp_path.parents[:2]):
-            path.chmod(0o755)
-    monkeypatch.setenv("XDG_DATA_HOME", str(folder / "data"))
+    os.environ["XDG_DATA_HOME"] = str(folder / "data")
+    notebook = Notebook(folder, LAUNCHES["thread"])
+    return notebook, notebook.begin()
 
-    def body():
-        before = resource.getrlimit(resource.RLIMIT_NPROC)[0]
-        notebook = Notebook(folder, LAUNCHES["thread"])
-        session = notebook.begin()
-        session.pool("p", 1)
-        limit_processes(1)
-        session._ask("watch", on=True)
-        step = session.declare("runsh", "cat a.txt > b.txt", inp="a.txt", out="b.txt", name="s", pool="p")
-        plain = session.declare("runsh", "true", name="plain", pool="p")
-        until(lambda: plain.reason.startswith("SNB-510 the system refused a new process"))
-        # Not even to look at its input there is a thread.
-        assert step.state == "CHECKING", step.state
-        assert held(session) == {"p": 0} and session.history() == []
-        limit_processes(before)
-        session.wait()
-        assert step.state == plain.state == "SUCCEEDED"
-        assert sorted(ran(session)) == ["plain", "s"]
-        assert notebook.read("b.txt") == "A"
-        notebook.close()
+# Whatever is imported on the way: later it may lie where only root may read.
+notebook, session = begin("warm")
+session._ask("watch", on=True)
+session.declare("runsh", "cat a.txt > b.txt", inp="a.txt", out="b.txt").wait()
+notebook.close()
+if os.geteuid() == 0:
+    os.chmod({folder!r}, 0o777)
+    os.setresuid({stranger}, {stranger}, {stranger})
 
-    shutil.rmtree(tmp_path / "warm", ignore_errors=True)
-    assert as_a_user_without_room(tmp_path, body) == ""
+notebook, session = begin("cold")
+session.pool("p", 1)
+soft, hard = resource.getrlimit(resource.RLIMIT_NPROC)
+resource.setrlimit(resource.RLIMIT_NPROC, (1, hard))
+session._ask("watch", on=True)
+step = session.declare("runsh", "cat a.txt > b.txt", inp="a.txt", out="b.txt", name="s", pool="p")
+plain = session.declare("runsh", "true", name="plain", pool="p")
+until(lambda: plain.reason.startswith("SNB-510 the system refused a new process"))
+# Not even to look at its input there is a thread.
+assert step.state == "CHECKING", step
+assert session.status()["pools"][0]["used"] == 0 and session.history() == []
+resource.setrlimit(resource.RLIMIT_NPROC, (soft, hard))
+session.wait()
+assert step.state == plain.state == "SUCCEEDED", (step, plain)
+assert sorted(ran(session)) == ["plain", "s"]
+assert notebook.read("b.txt") == "A"
+notebook.close()
+"""
+
+
+def test_without_room_for_a_process_or_a_thread_steps_wait_and_then_run():
+    # The first thread that was refused ended the director.
+    paths = [str(Path(__file__).parents[1]), *sys.path]
+    with tempfile.TemporaryDirectory() as folder:
+        code = WITHOUT_ROOM.format(paths=paths, folder=folder, stranger=STRANGER)
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=100)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 # --- no memory (row 66) -------------------------------------------------------------------------------

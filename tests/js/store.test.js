@@ -113,15 +113,25 @@ test("output is kept to the last lines, and the rest is counted", () => {
   const { store } = pair();
   store.hello();
   const lines = (count) => Array.from({ length: count }, (_, i) => [0, [[String(i)]]]);
-  store._takeLog({ step: "a", job: 1, from: 0, lines: lines(LINES + 5), hidden: 0, path: null, final: false });
+  store._takeLog({ step: "a", job: 1, from: 0, first: 0, lines: lines(LINES + 5), hidden: 0, path: null, final: false });
   const output = store.outputs.get(1);
   assert.deepEqual([output.first, output.lines.length, output.hidden], [5, LINES, 5]);
+});
+
+test("lines that the kernel does not keep any more go here, too", () => {
+  const { store } = pair();
+  store.hello();
+  const log = { step: "a", job: 1, hidden: -1, path: null, final: false };
+  store._takeLog({ ...log, first: 3, from: 3, lines: [[0, [["3"]]], [0, [["4"]]], [0, [["5"]]]] });
+  store._takeLog({ ...log, first: 5, from: 6, lines: [[0, [["6"]]]] });
+  const output = store.outputs.get(1);
+  assert.deepEqual([output.first, output.lines.map(([, [[text]]]) => text)], [5, ["5", "6"]]);
 });
 
 test("a later message replaces the last line", () => {
   const { store } = pair();
   store.hello();
-  const log = { step: "a", job: 1, hidden: 0, path: null, final: false };
+  const log = { step: "a", job: 1, first: 0, hidden: 0, path: null, final: false };
   store._takeLog({ ...log, from: 0, lines: [[0, [["10 %"]]]] });
   store._takeLog({ ...log, from: 0, lines: [[0, [["20 %"]]], [0, [["done"]]]] });
   assert.deepEqual(store.outputs.get(1).lines.map(([, [[text]]]) => text), ["20 %", "done"]);

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stepup_nb.notebook import ansi
-from stepup_nb.notebook.panel.logs import LINES, SIZE, Tail
+from stepup_nb.notebook.panel.logs import KEPT, LINES, SIZE, Tail
 
 
 def answer(tail: Tail, *pieces: tuple[int, str], **more: Any) -> dict[str, Any]:
@@ -41,6 +41,8 @@ class Browser:
         if not self.first <= start <= self.first + len(self.lines):
             self.first, self.lines = start, []
         self.lines[start - self.first :] = message["lines"]
+        gone = max(0, message["first"] - self.first)
+        self.first, self.lines = self.first + gone, self.lines[gone:]
 
     @property
     def text(self) -> list[str]:
@@ -162,6 +164,24 @@ def test_a_message_has_a_bounded_size_and_its_last_line_always() -> None:
     assert browser.text[-1].startswith("499 ") and message["hidden"] == message["from"] == 500 - len(
         browser.text
     )
+
+
+def test_what_is_kept_is_bounded_also_where_each_character_has_a_colour_of_its_own() -> None:
+    # A thousand lines by `lolcat` were 300 MB in the kernel, and more in the browser.
+    rainbow = "".join(f"\x1b[3{1 + n % 6}m{n % 10}" for n in range(1990))
+    tail, browser = Tail("a", 1), Browser()
+    for number in range(100):
+        tail.take(answer(tail, (0, f"{number} {rainbow}\n"), lines=number + 1))
+        message = tail.message()
+        browser.take(message)
+    kept = len(browser.lines)
+    assert [text.split()[0] for text in browser.text] == [str(100 - kept + n) for n in range(kept)]
+    assert kept > 1 and message["hidden"] == message["first"] == 100 - kept
+    assert sum(len(text) + len(style) for _, spans in browser.lines for text, style in spans[1:]) < KEPT
+    # One line that is longer than that is shown all the same.
+    tail.take(answer(tail, (0, f"last {rainbow}\n")))
+    browser.take(tail.message())
+    assert browser.text[-1].startswith("last 01234")
 
 
 def test_news_that_come_while_an_answer_is_on_its_way_are_not_forgotten() -> None:

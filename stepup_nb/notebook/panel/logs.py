@@ -11,7 +11,9 @@ from typing import Any
 from stepup_nb.notebook import ansi
 
 LINES = 1000
-"""Lines that the browser keeps of a job."""
+"""Lines that are kept of a job at most, here and in the browser."""
+KEPT = 256 * 1024
+"""Characters of lines that are kept, more or less; each change of style counts as some."""
 SIZE = 100_000
 """Characters of lines in one message, more or less."""
 COLUMNS = 2000
@@ -47,6 +49,8 @@ class Tail:
         self._path: str | None = None
         self._ended: list[Line] = []
         """The last lines that have ended, oldest first."""
+        self._sizes: list[int] = []
+        """Of each of them."""
         self._first = 0
         """Number of the first of them."""
         self._hidden = 0
@@ -64,8 +68,10 @@ class Tail:
         self.place = (answer["out"], answer["err"])
         for which, text in answer["pieces"]:
             spans = self._screens[which].feed(self._decoders[which].decode(text.encode("latin-1")))
-            self._ended += [_line(which, line) for line in spans]
-        self._path = answer["path"]
+            fresh = [_line(which, line) for line in spans]
+            self._ended += fresh
+            self._sizes += map(_size, fresh)
+        self._path = None if answer["path"] is None else ansi.visible(answer["path"])
         self.has_news = self.has_news or answer["more"]
         if skipped > 0:
             ended = answer["lines"]
@@ -75,10 +81,17 @@ class Tail:
             for decoder, screen in zip(self._decoders, self._screens, strict=True):
                 screen.feed(decoder.decode(b"", True))
             self.is_final = True
-        surplus = len(self._ended) - LINES
-        if surplus > 0:
-            del self._ended[:surplus]
-            self._first += surplus
+        self._keep(KEPT, max(0, len(self._ended) - LINES))
+
+    def _keep(self, room: int, at: int) -> None:
+        """Drop lines up to one, and as many more as it takes for the others to have room; the last one stays."""
+        room -= sum(self._sizes[at:])
+        while room < 0 and at < len(self._ended) - 1:
+            room += self._sizes[at]
+            at += 1
+        if at:
+            del self._ended[:at], self._sizes[:at]
+            self._first += at
             if self._hidden >= 0:
                 self._hidden = self._first
 
@@ -87,7 +100,7 @@ class Tail:
         self._screens = (ansi.Screen(), ansi.Screen())
         # Further on than the browser can be, which may show a line without an end of each stream.
         self._first += len(self._ended) + 3
-        self._ended = []
+        self._ended, self._sizes = [], []
 
     def again(self) -> None:
         """Have everything that is here sent once more."""
@@ -97,24 +110,18 @@ class Tail:
     def message(self) -> dict[str, Any]:
         """Return what the browser does not have, and count it as sent."""
         self.is_resent = False
-        end = self._first + len(self._ended)
-        start = max(self._sent, self._first)
-        room = SIZE
-        # The last ones, as far as there is room; one is always sent.
-        for at in range(end - 1, start, -1):
-            room -= _size(self._ended[at - self._first])
-            if room < 0:
-                start = at
-                self._first, self._hidden = start, start if self._hidden >= 0 else -1
-                self._ended = self._ended[len(self._ended) - (end - start) :]
-                break
-        lines = self._ended[start - self._first :]
-        self._sent = end
+        fresh = max(0, self._sent - self._first)
+        if sum(self._sizes[fresh:]) > SIZE:
+            # The last ones, as far as there is room; one is always sent.
+            self._keep(SIZE, fresh)
+            fresh = 0
+        start, self._sent = self._first + fresh, self._first + len(self._ended)
         return {
             "step": self.step,
             "job": self.job,
             "from": start,
-            "lines": lines + self._unended(),
+            "first": self._first,
+            "lines": self._ended[fresh:] + self._unended(),
             "hidden": self._hidden,
             "path": self._path,
             "final": self.is_final,
@@ -125,8 +132,12 @@ class Tail:
         return [_line(which, line) for which, screen in enumerate(self._screens) if (line := screen.line())]
 
 
+_SPAN = 12
+"""Characters that each part of a span counts for besides its own: what is around it takes room as well."""
+
+
 def _size(line: Line) -> int:
-    return sum(len(part) for span in line[1] for part in span) + 20
+    return sum(_SPAN + len(part) for span in line[1] for part in span) + 20
 
 
 def _line(which: int, spans: Iterable[ansi.Span]) -> Line:

@@ -200,7 +200,7 @@ export class Store {
     storeLatest(this.outputs, log.job, output, OUTPUTS);
     output.lines.length = log.from - output.first;
     output.lines.push(...log.lines);
-    const surplus = output.lines.length - LINES;
+    const surplus = Math.max(log.first - output.first, output.lines.length - LINES);
     if (surplus > 0) {
       output.lines.splice(0, surplus);
       output.first += surplus;

@@ -93,6 +93,7 @@
  * @property {string} step
  * @property {number} job
  * @property {number} from
+ * @property {number} first      what comes before this line is not kept any more
  * @property {Line[]} lines
  * @property {number} hidden     lines before the first one that can be had here; -1 if nobody counted them
  * @property {string|null} path  of the full log
