@@ -35,7 +35,7 @@ endef
 FRONT_END := $(wildcard stepup_nb/notebook/panel/js/*.js)
 JS_TESTS := $(wildcard tests/js/*.test.js)
 
-.PHONY: help demo lab test test-long torture bench bench-panel check format lint types js browsers screenshots kernels clean
+.PHONY: help demo lab test test-long torture bench bench-flood bench-panel check format lint types js browsers screenshots kernels clean
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -60,6 +60,9 @@ torture: .venv/.dev ## Kills, floods, races and thousands of jobs: the whole fig
 
 bench: .venv/.dev ## Measure stepup_nb beside its peers, which it installs: make bench ARGS="thousand noop"
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python benchmarks/run.py $(ARGS)
+
+bench-flood: .venv/.dev ## Print what floods of output cost, and how soon a cell answers meanwhile
+	@PATH="$(CURDIR)/$(BIN):$$PATH" PYTHONPATH=tests $(BIN)/python benchmarks/flood.py $(ARGS)
 
 bench-panel: browsers ## Print how soon the panel shows what is, in JupyterLab and Chromium
 	@PATH="$(CURDIR)/$(BIN):$$PATH" PYTHONPATH=tests $(BIN)/python benchmarks/panel.py $(ARGS)
