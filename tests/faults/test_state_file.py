@@ -27,6 +27,7 @@ from director.helpers_world import (
     with_processes,
 )
 from faults.helpers_rounds import rounds
+from notebook.helpers_kernel import Kernel
 
 from stepup_nb import cli
 from stepup_nb.core.errors import UsageError
@@ -467,6 +468,27 @@ def test_the_loss_is_told_to_who_looks_at_the_session_and_to_who_reads_its_lines
     lines = asking.request("lines", since=0)["lines"]
     assert [line["tag"] for line in lines if "SNB-305" in line["label"]] == ["WARNING"]
     asking.close()
+
+
+@pytest.mark.kernel
+def test_the_loss_is_told_under_a_cell_and_in_a_terminal_once(tmp_path, capsys):
+    kernel = Kernel(Path(sys.executable), tmp_path / "nb")
+    try:
+        kernel.load()
+        kernel.run_ok("%runsh --wait --name a -- true", cell="a")
+        (kernel.folder / "nb.stepup.db").unlink()
+        cells = [kernel.run_ok("%runsh --wait --name b -- true", cell="b")]
+        kernel.until(
+            lambda: (
+                cells.append(kernel.run_ok("pass", cell="c")) or "SNB-305" in cells[-1].text + cells[0].text
+            )
+        )
+        told = "".join(each.text for each in [*cells, kernel.run_ok("%runsh --wait -- echo", cell="d")])
+        assert told.count("stepup_nb: SNB-305 the state file 'nb.stepup.db' was moved or replaced") == 1
+        assert cli.main(["--root", str(kernel.folder), "status"]) == 0
+        assert "SNB-305 the state file 'nb.stepup.db'" in capsys.readouterr().out
+    finally:
+        kernel.close()
 
 
 # --- what users see of a spoilt one (rows 40, 42, 43, 48) --------------------------------------------
