@@ -720,6 +720,9 @@ class Sim:
                 gone.append(path)
             else:
                 kept.append((path, "it was changed"))
+        for path, since in instruction.doubtful:
+            if path in self.files and self._written.get(path, -1) >= since * 1e9:
+                kept.append((path, "nobody knows whose it is"))
         report = FilesRemoved(instruction.token, tuple(removed), tuple(kept), tuple(gone))
         self._at(self.now, lambda: self._hand_in(report))  # type: ignore[arg-type]
 

@@ -359,6 +359,8 @@ class RemoveFiles:
     token: int
     files: tuple[tuple[str, tuple[str, int, int]], ...]
     dry_run: bool
+    doubtful: tuple[tuple[str, float], ...] = ()
+    """What nobody knows the maker of: if something is there that is younger than this, it is named, and kept."""
 
 
 Instruction = LookAt | StartJob | StopJob | RemoveFiles

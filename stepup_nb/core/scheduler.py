@@ -414,19 +414,48 @@ class Scheduler(Declaring):
 
     def outdated_outputs(self) -> list[tuple[str, Content]]:
         """Return the recorded outputs and volatiles of steps that are gone, and that no other step needs."""
-        kept: set[str] = set()
-        for step in self.graph.steps.values():
-            if not step.is_retired:
-                # Also of a step that is only known from the database: its cell may still be executed.
-                kept.update(step.spec.inp, step.spec.out, step.spec.vol)
+        needed = self._needed()
         found = {}
         for step in self.graph.steps.values():
             for path, content in _all_made(step).items() if step.job is None else ():
-                file = self.graph.files.get(path)
-                # Its folder may be static: steps still write there, and what they wrote goes with them (StepUp 3.0).
-                if path not in kept and not (file is not None and self.graph.is_static(file)):
+                if path not in needed and not self._is_static(path):
                     found[path] = content
         return sorted(found.items())
+
+    def doubtful(self) -> list[tuple[str, float]]:
+        """Return where an interrupted job of a step that is gone may have left something, and when it began.
+
+        It was killed with all that could tell when. What the user wrote there since then looks like what it left,
+        so that nothing of it is removed.
+        """
+        needed = self._needed()
+        found: dict[str, float] = {}
+        for step in self.graph.steps.values():
+            last = step.last
+            if (
+                step.is_retired
+                and step.job is None
+                and last is not None
+                and last.outcome is Outcome.INTERRUPTED
+            ):
+                for path in {*step.spec.out, *step.spec.vol}.difference(needed, _all_made(step)):
+                    if not path.endswith("/") and not self._is_static(path):
+                        found[path] = min(last.started, found.get(path, last.started))
+        return sorted(found.items())
+
+    def _needed(self) -> set[str]:
+        """Return the files that steps read or make which are not gone."""
+        needed: set[str] = set()
+        for step in self.graph.steps.values():
+            if not step.is_retired:
+                # Also of a step that is only known from the database: its cell may still be executed.
+                needed.update(step.spec.inp, step.spec.out, step.spec.vol)
+        return needed
+
+    def _is_static(self, path: str) -> bool:
+        # Its folder may be static: steps still write there, and what they wrote goes with them (StepUp 3.0).
+        file = self.graph.files.get(path)
+        return file is not None and self.graph.is_static(file)
 
     def made_from(self, paths: Iterable[str]) -> list[tuple[str, Content]]:
         """Return the recorded outputs at these paths or below, and all that was made from them (StepUp's ``clean``)."""
@@ -469,8 +498,9 @@ class Scheduler(Declaring):
         if m.options:
             for step in self._unneeded():
                 files.update(_all_made(step))
+        doubtful = self.doubtful() if m.paths is None else ()
         self._out.instructions.append(
-            RemoveFiles(m.token, tuple(sorted(files.items(), reverse=m.options)), m.dry_run)
+            RemoveFiles(m.token, tuple(sorted(files.items(), reverse=m.options)), m.dry_run, tuple(doubtful))
         )
 
     def _files_removed(self, report: FilesRemoved) -> None:

@@ -71,7 +71,9 @@ def clean(database: str, paths: list[str] | None, dry_run: bool) -> dict[str, An
         loaded = store.load()
         scheduler = Scheduler(1, loaded.restored)
         found = scheduler.outdated_outputs() if paths is None else scheduler.made_from(paths)
-        report = remove_files(RemoveFiles(0, tuple(reversed(found)), dry_run), _root(database))
+        doubtful = scheduler.doubtful() if paths is None else ()
+        order = RemoveFiles(0, tuple(reversed(found)), dry_run, tuple(doubtful))
+        report = remove_files(order, _root(database))
     finally:
         store.close()
     return {

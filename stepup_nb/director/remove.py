@@ -54,6 +54,9 @@ def remove_files(order: RemoveFiles, root: str) -> FilesRemoved:
                 kept.append((path, f"cannot be removed ({_words(error)})"))
             else:
                 removed.append(path)
+        for path, since in order.doubtful:
+            if _is_there(folder, path, since):
+                kept.append((path, "may be half of an output of a job that was interrupted, or your own"))
     finally:
         os.close(folder)
     return FilesRemoved(order.token, tuple(removed), tuple(kept), tuple(gone))
@@ -148,6 +151,22 @@ def _refuse_written(fd: int) -> None:
     except OSError:
         # No such thing on this file system, or not for a file of another owner.
         pass
+
+
+def _is_there(root: int, path: str, since: float) -> bool:
+    """Tell whether there is something that was changed after a time."""
+    *folders, name = path.split("/")
+    if path.startswith("/") or ".." in folders:
+        return False
+    folder = os.dup(root)
+    try:
+        for part in folders:
+            folder = _enter(folder, part)
+        return os.stat(name, dir_fd=folder, follow_symlinks=False).st_ctime >= since
+    except (_Kept, OSError, ValueError):
+        return False
+    finally:
+        os.close(folder)
 
 
 def _remove_folder(root: int, path: str, *, is_dry: bool) -> None:

@@ -367,6 +367,30 @@ def test_a_step_that_is_forgotten_while_one_looks_what_it_left_stays_forgotten()
     assert sim.saved["runsh make"].declared["spec"].out == ("y",)
 
 
+def test_what_an_interrupted_job_may_have_left_is_named_and_kept() -> None:
+    # Nothing was said of it: it stayed for ever, and looked like a file of the user's.
+    sim = Sim(files={"z": "the user's"})
+    sim.run(until=1)
+    sim.cell("A").step("make", out=("x", "y", "z"), vol="v", takes=10, leaves_half=True)
+    sim.end_cell().run(until=2)
+    sim = sim.restart()
+    sim.write("z", "the user's")
+    sim.run(until=3)
+    assert sim.clean() == []
+    assert sim.removed is not None
+    assert sim.removed.kept == ()
+    sim.cell("A").end_cell()
+    sim.cell("B").static("z").end_cell()
+    for _ in range(2):
+        assert sim.clean() == []
+        assert [path for path, _ in sim.removed.kept] == ["x", "y"]
+    sim.remove("x")
+    sim.cell("C").step("make otherwise", out="y")
+    sim.end_cell().wait()
+    assert sim.clean() == []
+    assert sim.removed.kept == ()
+
+
 def test_what_was_there_before_a_step_failed_without_writing_it_is_not_cleaned() -> None:
     sim = Sim(files={"x": "the user's"})
     sim.run(until=1)

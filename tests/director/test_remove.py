@@ -2,6 +2,7 @@
 
 import os
 import threading
+import time
 
 import pytest
 
@@ -147,6 +148,31 @@ def test_a_file_that_is_exchanged_while_it_is_read_is_kept(root, monkeypatch):
     monkeypatch.setattr(remove, "digest_of", late)
     assert clean(root, file).kept == (("a", "is being changed"),)
     assert (root / "a").read_text() == "precious"
+
+
+def test_what_nobody_knows_the_maker_of_is_named_and_kept(root, tmp_path):
+    began = time.time()
+    (tmp_path / "outside").write_text("")
+    (root / "sub").mkdir()
+    (root / "out").symlink_to(tmp_path)
+    for name in ("young", "sub/young", "old"):
+        (root / name).write_text("")
+    later = os.stat(root / "old").st_ctime + 1
+    names = (
+        "young",
+        "sub/young",
+        "gone",
+        "gone/too",
+        "out/outside",
+        "../outside",
+        str(tmp_path / "outside"),
+        "nul\0",
+    )
+    order = RemoveFiles(5, (), False, (*((name, began - 1) for name in names), ("old", later)))
+    report = remove_files(order, str(root))
+    words = "may be half of an output of a job that was interrupted, or your own"
+    assert report.kept == (("young", words), ("sub/young", words))
+    assert report.removed == report.gone == ()
 
 
 @pytest.fixture

@@ -21,6 +21,7 @@ from director.helpers_world import (
     KernelProcess,
     alive,
     cell,
+    director_of,
     parent_of,
     ran,
     state_of,
@@ -33,6 +34,7 @@ from plans.helpers_plan import Project
 from stepup_nb.client.session import check
 from stepup_nb.core.model import TICK_NS
 from stepup_nb.director import host, reactor, schema
+from stepup_nb.director.peek import clean
 
 # --- kernel, guard and director at once -------------------------------------------------------------
 
@@ -80,6 +82,26 @@ def test_a_restart_says_how_many_steps_it_stopped(notebook, session):
     session = notebook.again(session)
     session.pool("p", 1)
     assert any("2 steps ran when the last session ended" in note for note in session.notes)
+
+
+@with_processes
+def test_what_a_killed_job_left_is_named_by_clean_and_never_removed(notebook):
+    # With the step gone it was nobody's: no clean spoke of it.
+    session = notebook.begin()
+    with cell(session, "a"):
+        session.declare("runsh", "echo half > a; sleep 1000", out="a")
+    until(lambda: notebook.read("a"))
+    os.kill(director_of(session), signal.SIGKILL)
+    session.close()
+    session = notebook.begin()
+    assert session.clean() == {"removed": [], "kept": []}
+    with cell(session, "a"):
+        session.declare("runsh", "true").wait()
+    named = {"path": "a", "why": "may be half of an output of a job that was interrupted, or your own"}
+    assert session.clean() == {"removed": [], "kept": [named]}
+    session.close()
+    assert clean(notebook.place.database, None, dry_run=False) == {"removed": [], "kept": [named]}
+    assert notebook.read("a") == "half\n"
 
 
 @pytest.mark.kernel

@@ -100,7 +100,7 @@ def test_half_an_output_satisfies_nobody_also_when_its_step_is_gone_or_only_reme
     assert session.wait()["how"] == "stuck"
     assert "not as it was built" in session.rows(["use"])[0]["reason"]
     with cell(session, "make"):
-        pass
+        session.declare("runsh", "true", name="other")
     assert session.wait()["how"] == "stuck"
     assert notebook.read("a") == "half\n"
     assert not notebook.read("b")
