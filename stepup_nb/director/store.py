@@ -577,7 +577,7 @@ class Store:
             Nothing was dropped for now.
         """
         if self._counts is None:
-            self._counts = Counter(step for (step,) in self._ask("SELECT step FROM job"))
+            self._counts = Counter(dict(self._ask("SELECT step, count(*) FROM job GROUP BY step")))
         else:
             self._counts.update(self._tables.ran.values())
         self._tables.ran.clear()
@@ -585,20 +585,26 @@ class Store:
         surplus = sum(count - kept for count in self._counts.values() if count > kept)
         if not surplus or 20 * surplus < self._counts.total() - 1000:
             return []
-        met: Counter[int] = Counter()
-        old = []
-        for job, step in self._ask("SELECT id, step FROM job ORDER BY id DESC"):
-            met[step] += 1
-            if met[step] > kept:
-                old.append((job, step))
-        oldest = old[-_PRUNED_AT_ONCE:]
+        left = Counter(self._counts)
+        oldest: list[tuple[int, int]] = []
+        at = 0
+        while len(oldest) < _PRUNED_AT_ONCE and (rows := self._jobs_after(at)):
+            for job, step in rows[: _PRUNED_AT_ONCE - len(oldest)]:
+                if left[step] > kept:
+                    left[step] -= 1
+                    oldest.append((job, step))
+                at = job
         work = Work()
         for job, _ in oldest:
             work.add("DELETE FROM job WHERE id = ?", (job,))
             work.add("DELETE FROM tail WHERE job = ?", (job,))
         self._commit(work)
-        self._counts.subtract(step for _, step in oldest)
-        return [job for job, _ in oldest]
+        self._counts = left
+        return [job for job, _ in reversed(oldest)]
+
+    def _jobs_after(self, job: int) -> list[tuple[Any, ...]]:
+        words = "SELECT id, step FROM job WHERE id > ? ORDER BY id LIMIT ?"
+        return self._ask(words, (job, _PRUNED_AT_ONCE))
 
     def checkpoint(self) -> None:
         """Put all that was committed into the one file: to copy or move it then loses nothing.
