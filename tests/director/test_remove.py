@@ -157,7 +157,7 @@ def test_what_nobody_knows_the_maker_of_is_named_and_kept(root, tmp_path):
     (root / "out").symlink_to(tmp_path)
     for name in ("young", "sub/young", "old"):
         (root / name).write_text("")
-    later = os.stat(root / "old").st_ctime + 1
+    later = os.stat(root / "old").st_ctime + 2
     names = (
         "young",
         "sub/young",
@@ -168,7 +168,7 @@ def test_what_nobody_knows_the_maker_of_is_named_and_kept(root, tmp_path):
         str(tmp_path / "outside"),
         "nul\0",
     )
-    order = RemoveFiles(5, (), False, (*((name, began - 1) for name in names), ("old", later)))
+    order = RemoveFiles(5, (), False, (*((name, began) for name in names), ("old", later)))
     report = remove_files(order, str(root))
     words = "may be half of an output of a job that was interrupted, or your own"
     assert report.kept == (("young", words), ("sub/young", words))
