@@ -484,7 +484,7 @@ _Read = Callable[[Any], Any]
 
 def _read(kind: type[Any], readers: Mapping[str, _Read], form: object) -> Any:
     """Return the object whose fields these are, each of its type: what comes from outside may be anything."""
-    if not isinstance(form, Mapping):
+    if not isinstance(form, dict):
         raise ValueError(f"fields are expected, not {_shown(form)}")
     values = {}
     for name, value in form.items():

@@ -203,8 +203,11 @@ def look(
     if path.endswith("/"):
         return _look_at_folder(path)
     try:
-        found = os.stat(path)
+        found = os.lstat(path)
         linked_ns = _linked_ns(path, {} if links is None else links)
+        if stat.S_ISLNK(found.st_mode):
+            found = os.stat(path)
+            linked_ns = max(linked_ns, _youngest_link(path))
         if (
             known is not None
             and found.st_ino == known.inode
@@ -231,12 +234,12 @@ def look(
 
 
 def _linked_ns(path: str, links: Links) -> int:
-    """Return when the youngest symbolic link on the way to a file was made, 0 where there is none."""
-    folder = os.path.dirname(path)
+    """Return when the youngest symbolic link on the way to a file's folder was made, 0 where there is none."""
+    folder = path.rpartition("/")[0]
     newest = links.get(folder)
     if newest is None:
         newest = links[folder] = _youngest_link(folder)
-    return max(newest, _youngest_link(path)) if stat.S_ISLNK(os.lstat(path).st_mode) else newest
+    return newest
 
 
 def _youngest_link(path: str) -> int:
@@ -277,6 +280,8 @@ def _look_at_folder(path: str) -> Look:
 
 
 def _problem(mode: int) -> FileProblem | None:
+    if stat.S_ISREG(mode):
+        return None
     for is_kind, words in _KINDS:
         if is_kind(mode):
             return FileProblem(words)
@@ -306,7 +311,7 @@ def _read(path: str) -> Look:
             after = os.fstat(fd)
         finally:
             os.close(fd)
-        if marks_of(before) == marks_of(after):
+        if is_same(before, after):
             return FileHash(
                 digest,
                 after.st_size,
@@ -319,15 +324,15 @@ def _read(path: str) -> Look:
     return FileProblem("keeps changing while it is read")
 
 
-def marks_of(found: os.stat_result) -> tuple[int, ...]:
-    """Return what tells whether a file was replaced, written or given another mode between two looks."""
+def is_same(before: os.stat_result, after: os.stat_result) -> bool:
+    """Tell whether a file was neither replaced nor written nor given another mode between two looks."""
     return (
-        found.st_dev,
-        found.st_ino,
-        found.st_size,
-        found.st_mode,
-        found.st_mtime_ns,
-        found.st_ctime_ns,
+        before.st_ctime_ns == after.st_ctime_ns
+        and before.st_mtime_ns == after.st_mtime_ns
+        and before.st_ino == after.st_ino
+        and before.st_dev == after.st_dev
+        and before.st_size == after.st_size
+        and before.st_mode == after.st_mode
     )
 
 

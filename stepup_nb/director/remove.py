@@ -15,7 +15,7 @@ import stat
 from stepup_nb.core.messages import FilesRemoved, RemoveFiles
 from stepup_nb.core.model import FOLDER, Content
 from stepup_nb.director import faults
-from stepup_nb.director.hashing import digest_of, marks_of
+from stepup_nb.director.hashing import digest_of, is_same
 
 
 class _Kept(Exception):
@@ -90,7 +90,7 @@ def _remove(root: int, path: str, content: Content, *, is_dry: bool) -> None:
             if before.st_mode != mode:
                 raise _Kept("got other permissions after stepup_nb wrote it")
             # Neither written nor replaced since it was opened.
-            if marks_of(before) != marks_of(os.stat(name, dir_fd=folder, follow_symlinks=False)):
+            if not is_same(before, os.stat(name, dir_fd=folder, follow_symlinks=False)):
                 raise _Kept("is being changed")
             _refuse_written(fd)
             if not is_dry:

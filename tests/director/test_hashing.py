@@ -355,14 +355,14 @@ def test_files_that_hang_hold_up_nobody_else(world, tmp_path, monkeypatch):
     # A network file system that hangs: whoever asks for these files waits.
     monkeypatch.setattr(hashing, "_PATIENCE", 0.01)
     hangs = threading.Event()
-    real = os.stat
+    real = os.lstat
 
-    def stat(path, **options):
+    def lstat(path, **options):
         if "hung" in str(path):
             hangs.wait(60)
         return real(path, **options)
 
-    monkeypatch.setattr(os, "stat", stat)
+    monkeypatch.setattr(os, "lstat", lstat)
     (tmp_path / "a").write_text("content")
     for number in range(5):
         world.hasher.look_at(LookAt(number, (("hung", None),)))
