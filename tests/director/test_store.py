@@ -748,7 +748,8 @@ def _survives(path):
     store.close()
     asides = [aside for aside in path.parent.glob("*.bad-*") if not aside.name.endswith(("-wal", "-shm"))]
     if asides:
-        assert len(asides) == 1
+        (aside,) = asides
+        assert aside.read_bytes() == content
     return bool(asides), content
 
 
