@@ -16,6 +16,7 @@ from stepup_nb.core.model import (
     FAILED,
     PENDING,
     RELYING,
+    TICK_NS,
     File,
     FileHash,
     Job,
@@ -145,7 +146,8 @@ class Amending(Seeing):
                 if file is None or self._missing(file, step) or not isinstance(look, FileHash):
                     job.lacking[path] = None
                     continue
-                if looking.is_read and look.ctime_ns > job.began_ns:
+                # Within a tick of its start an interpreter has not read anything yet.
+                if looking.is_read and look.ctime_ns > job.began_ns + TICK_NS:
                     # It was read at some moment before: perhaps what it was then is not what it is now.
                     look = look._replace(inode=-1)
                 job.inputs[path] = look
