@@ -109,7 +109,8 @@ def test_steps_are_told_from_their_declaration_to_their_end(session, browser):
     until(lambda: browser.state("a") == "RUNNING" and browser.steps["a"]["last"] == "A")
     until(lambda: browser.pool("test").get("queue") == ["b"])
     assert browser.steps["a"]["slots"] == {"test": [0]}
-    assert browser.session["counts"] == {"RUNNING": 1, "QUEUED": 1} and browser.session["busy"] == 1
+    # Steps and counts come in one message, and are taken in one after the other.
+    until(lambda: browser.session["counts"] == {"RUNNING": 1, "QUEUED": 1} and browser.session["busy"] == 1)
     (Path(session.place.root) / "go").touch()
     session.wait()
     until(lambda: browser.state("a") == browser.state("b") == "SUCCEEDED")
