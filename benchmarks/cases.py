@@ -39,6 +39,8 @@ class Case:
     """Subjects that take so long that one round of them must do."""
     targets: dict[str, str] = field(default_factory=dict)
     """What is to be reached, in words, by figure."""
+    sizes: tuple[float, ...] = ()
+    """Of a curve: how much each subject is to do; told is with which power of that the figures grow."""
 
 
 CASES: dict[str, Callable[[], Case]] = {}
@@ -563,6 +565,74 @@ def small_files() -> Case:
     return _hashing([4096] * 20_000, "20,000 inputs of 4 KiB looked at", "≤ 2.5 × open, read, close")
 
 
+BOOKS = """
+import os, sys, tempfile, time
+sys.path[:0] = [{root!r}, {root!r} + "/tests"]
+os.environ["XDG_DATA_HOME"] = tempfile.mkdtemp()
+from director.helpers_store import finish, no_tails, start, step
+from stepup_nb.core.messages import Decision
+from stepup_nb.director.store import Store
+
+class Turn:
+    # What `start` and `finish` write, to be saved together with other such things.
+    def __init__(self):
+        self.decision = Decision()
+    def save(self, part, tails):
+        for name in ("steps", "files", "jobs"):
+            getattr(self.decision, name).update(getattr(part, name))
+
+path = os.path.join({place!r}, "x.stepup.db")
+store = Store.open(path)
+number = {number}
+spent, turn, before = 0.0, Turn(), None
+for k in range(number):
+    now = step(k + 1)
+    if before is not None:
+        finish(turn, before)
+    start(turn, now, k + 1)
+    before = now
+    if (k + 1) % {together} == 0:
+        begin = time.perf_counter()
+        store.save(turn.decision, no_tails)
+        spent += time.perf_counter() - begin
+        turn = Turn()
+finish(turn, before)
+store.save(turn.decision, no_tails)
+store.close()
+store = Store.open(path)
+store.close()
+begin = time.perf_counter()
+store = Store.open(path)
+store.load()
+loaded = time.perf_counter() - begin
+store.close()
+import json
+print("ANSWER" + json.dumps(dict(wall=spent, step_us=spent / number * 1e6, load_10000=loaded / number * 10_000)))
+"""
+
+
+@case
+def bookkeeping() -> Case:
+    """12: what the database takes."""
+    root = str(Path(__file__).parent.parent)
+
+    def measure(together: int) -> Subject:
+        def run() -> Figures:
+            with folder() as place:
+                return in_process(
+                    BOOKS.format(root=root, place=place, number=10_000, together=together), place
+                )
+
+        return run
+
+    return Case(
+        "10,000 steps written down: the result of one and the start of the next together, and more of them",
+        {"one by one": measure(1), "ten at a time": measure(10), "a hundred at a time": measure(100)},
+        base="",
+        targets={"step_us": "≤ 30 µs one by one, ≤ 20 µs grouped", "load_10000": "≤ 0.060 s"},
+    )
+
+
 # --- Python steps, start-up, scale --------------------------------------------------------------
 
 
@@ -695,40 +765,4 @@ def notebook() -> Case:
             "1,000 amends and 1,000 declarations of a plan": lambda: in_kernel(SOCKET),
         },
         base="",
-    )
-
-
-SCALE = """
-session().set_workers(2)
-processes = whole()
-begin = time.perf_counter()
-for number in range({number}): runsh(f"true {{number}}")
-session().wait()
-first = time.perf_counter() - begin
-cpu = ticks(processes[1])
-begin = time.perf_counter()
-for number in range({number}): runsh(f"true {{number}}")
-session().wait()
-answer(
-    wall=first, second=time.perf_counter() - begin,
-    director2=ticks(processes[1]) - cpu, rss=resident(processes[1]),
-)
-"""
-
-
-def scale_of(number: int) -> Subject:
-    """Declare, run and check again so many steps."""
-    return lambda: in_process(SCALE.format(number=number))
-
-
-@case
-def scale() -> Case:
-    """15 and 3: how cost grows with steps."""
-    numbers = [100, 1000, 10_000, 100_000]
-    return Case(
-        "N × `true`: declared and run (wall), declared again and checked (`second`; `director2` is its own time)",
-        {f"{number:,}": scale_of(number) for number in numbers},
-        base="100",
-        few=frozenset({"100,000"}),
-        targets={"rss": "≤ 600 MB at 100,000", "director2": "≤ 5 s at 100,000"},
     )

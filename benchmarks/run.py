@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import platform
 import statistics
@@ -16,6 +17,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import curves  # noqa: F401  (adds its cases)
 from cases import CASES, Case
 from peers import Absent
 
@@ -62,12 +64,28 @@ def table(case: Case, found: Results) -> str:
         if not isinstance(base, str):
             cells.append(f"{median(results, 'wall') / median(base, 'wall'):.2f}")
         lines.append(f"| {name} | {' | '.join(cells)} | {len(results)} |")
+    if case.sizes:
+        lines += ["", f"Power of N, from one row to the next: {_powers(case, found, keys)}."]
     if case.targets:
         lines += [
             "",
             "To be reached: " + "; ".join(f"`{key}` {words}" for key, words in case.targets.items()) + ".",
         ]
     return "\n".join(lines) + "\n"
+
+
+def _powers(case: Case, found: Results, keys: list[str]) -> str:
+    """Return with which power of the size the figures grow between neighbours."""
+    rows = [results for results in found.values() if not isinstance(results, str)]
+    told = []
+    for key in keys:
+        values = [median(results, key) for results in rows]
+        powers = [
+            f"{math.log(y / x) / math.log(n / m):.2f}" if x > 0 and y > 0 else "–"
+            for x, y, m, n in zip(values, values[1:], case.sizes, case.sizes[1:], strict=False)
+        ]
+        told.append(f"`{key}` {', '.join(powers)}")
+    return "; ".join(told)
 
 
 def _cell(results: list[dict[str, float]], key: str) -> str:
