@@ -407,7 +407,13 @@ class Engine(Amending):
 
     def _judge_inputs(self, step: Step, job: Job, report: FilesLooked) -> None:
         """The command ended with 0: were its inputs left alone, even if they are the same again?"""
-        changed = [path for path in job.reads if not is_same(report.looks.get(path), job.inputs.get(path))]
+        own = {look.inode for path in step.spec.out if isinstance(look := report.looks.get(path), FileHash)}
+        changed = [
+            path
+            for path in job.reads
+            if not is_same(now := report.looks.get(path), before := job.inputs.get(path))
+            and not _is_linked(now, before, own)
+        ]
         if not changed:
             return
         step.token = 0
@@ -565,6 +571,16 @@ class Engine(Amending):
             else:
                 self._move(step, FAILED, words)
                 self._let_down(step)
+
+
+def _is_linked(now: Look, before: FileHash | None, own: set[int]) -> bool:
+    """Tell whether a file was but given another name, as `ln` does: one that an output of the job bears."""
+    return (
+        isinstance(now, FileHash)
+        and before is not None
+        and now.inode in own
+        and (now.content, now.inode, now.mtime_ns) == (before.content, before.inode, before.mtime_ns)
+    )
 
 
 def _is_older(path: str, look: FileHash, job: Job) -> bool:

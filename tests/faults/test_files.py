@@ -308,3 +308,14 @@ def test_the_largest_inode_is_remembered_as_it_is(tmp_path):
     store = Store.open(tmp_path / "x.stepup.db")
     assert [file.look for file in store.load().restored.files] == [found]
     store.close()
+
+
+def test_a_step_that_links_its_input_as_its_output_has_not_changed_it(notebook, session):
+    # A link is counted in the file that it leads to: the step was run three times, and failed.
+    notebook.write("a", "content")
+    session.declare("runsh", "ln -f a b", inp="a", out="b")
+    check(session.wait())
+    assert ran(session) == ["ln -f a b"]
+    session.declare("runsh", "ln -f a c; echo more >> a", inp="a", out="c", name="writes")
+    session.wait()
+    assert state_of(session, "writes") == "FAILED"
