@@ -730,8 +730,8 @@ def test_the_start_reads_what_it_needs_of_a_long_history_and_no_more(path, monke
     assert size > 60 * number
 
     def read():
-        """Return the bytes that this process has read so far."""
-        words = Path("/proc/self/io").read_text().split()
+        """Return the bytes that this thread has read so far."""
+        words = Path("/proc/thread-self/io").read_text().split()
         return int(words[words.index("rchar:") + 1])
 
     before = read()
