@@ -16,7 +16,8 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
 def one_line(text: str) -> str:
     """Return a step's key in one line of at most 80 characters: what people see."""
-    line = " ⏎ ".join(part.strip() for part in text.strip().splitlines() if part.strip())
+    parts = text.strip().splitlines()
+    line = parts[0] if len(parts) == 1 else " ⏎ ".join(part.strip() for part in parts if part.strip())
     return line if len(line) <= 80 else line[:79] + "…"
 
 

@@ -20,7 +20,7 @@ POINTS = {
     "writing": "Its changes are in a transaction that has not been committed.",
     "committed": "They are committed, and nothing was done yet: what is RUNNING has no process.",
     "started": "A process was just started, and nobody knows it yet but its RUNNING row.",
-    "acted": "All that a turn called for was done, and nobody was told or answered.",
+    "acted": "All that a turn called for was done, and its callers were answered; subscribers were not told.",
     "ended": "A command has ended, all of its tree is gone, and the scheduler has not heard of it.",
     "looked": "Files were looked at, those that a job made among them, and the result is not written down.",
     "removed": "An outdated output was just removed, and that is not written down.",

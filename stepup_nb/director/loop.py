@@ -274,8 +274,10 @@ class Director:
         self._set_trouble("")
         faults.reach("committed")
         self._act(decision)
-        faults.reach("acted")
+        # To start a process takes longer than all the rest: whoever waits for an answer goes on meanwhile.
         answers.give()
+        self._start_jobs(decision)
+        faults.reach("acted")
         self._tell(decision)
         self._heed_store()
         if self._care_timer is None:
@@ -558,13 +560,18 @@ class Director:
     def _act(self, decision: Decision) -> None:
         for instruction in decision.instructions:
             if isinstance(instruction, StartJob):
-                self._start(instruction)
-            elif isinstance(instruction, LookAt):
+                continue
+            if isinstance(instruction, LookAt):
                 self._looker.look(instruction)
             elif isinstance(instruction, StopJob):
                 self._executor.stop(instruction.job)
             else:
                 self._looker.remove(instruction)
+
+    def _start_jobs(self, decision: Decision) -> None:
+        for instruction in decision.instructions:
+            if isinstance(instruction, StartJob):
+                self._start(instruction)
 
     def _start(self, start: StartJob) -> None:
         spec, root, job = start.spec, self.place.root, start.job.id
