@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
+from operator import attrgetter
 from typing import Any
 
 from stepup_nb.core.model import (
@@ -439,18 +440,18 @@ class Decision:
 
 # --- the JSON form of commands, which is the protocol --------------------------------------------
 
-_PLAIN_SPEC: dict[str, object] = {
-    f.name: f.default for f in fields(StepSpec) if f.name not in ("action", "command")
-}
+_OPTIONS = {f.name: f.default for f in fields(StepSpec) if f.name not in ("action", "command")}
+_options_of = attrgetter(*_OPTIONS)
+_USUAL = tuple(_OPTIONS.values())
 
 
 def spec_to_json(spec: StepSpec) -> dict[str, Any]:
     """Return the plain form of a spec; what is as by default is left out."""
     form: dict[str, Any] = {"action": spec.action, "command": spec.command}
-    for name, default in _PLAIN_SPEC.items():
-        value = getattr(spec, name)
-        if value != default:
-            form[name] = value
+    options = _options_of(spec)
+    if options != _USUAL:
+        pairs = zip(_OPTIONS.items(), options, strict=True)
+        form |= {name: value for (name, default), value in pairs if value != default}
     return form
 
 

@@ -123,9 +123,13 @@ def manifest(
     )
 
 
+# JSON with all escapes is one exact byte string per value, surrogates in paths included. To make an encoder takes
+# longer than to encode a short text.
+_encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
+
+
 def _digest(words: object) -> str:
-    # JSON with all escapes is one exact byte string per value, surrogates in paths included.
-    text = json.dumps([_FORMAT, words], separators=(",", ":"))
+    text = _encode([_FORMAT, words])
     return "blake2b:" + hashlib.blake2b(text.encode("ascii"), digest_size=32).hexdigest()
 
 
@@ -137,7 +141,10 @@ def inp_digest(manifest: Manifest) -> str:
 
 def out_digest(outputs: tuple[tuple[str, Content], ...]) -> str:
     """Return the digest over the outputs."""
-    return _digest(["out", outputs])
+    return _digest(["out", outputs]) if outputs else _NO_OUTPUTS
+
+
+_NO_OUTPUTS = _digest(["out", ()])
 
 
 def digest_of(declared: Iterable[StepSpec]) -> str:

@@ -47,7 +47,7 @@ def job_of(row: tuple[Any, ...], step: str) -> Job:
 
 # --- texts --------------------------------------------------------------------------------------
 
-encode = json.JSONEncoder(separators=(",", ":")).encode
+encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 # ASCII only, so that names with surrogates pass through JSON unharmed.
 
 _scan = json.JSONDecoder().raw_decode
@@ -102,6 +102,8 @@ def to_blob(text: str) -> bytes:
     Undone exactly by `from_blob`, whatever surrogates the text has. Those that are no undecoded bytes of a
     file name can come in through JSON, and are told by a zero byte in front, which no name has.
     """
+    if text.isascii() and text[:1] != "\0":
+        return text.encode()
     try:
         blob = text.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
