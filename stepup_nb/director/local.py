@@ -326,14 +326,15 @@ class LocalExecutor(Executor):
 
     def _job_in_environment(self, pid: int) -> int | None:
         """Return the job that the environment of a process names, where its mark is missing; None where it has none."""
-        for pause in (0.0005, 0.001, 0.0):
+        for pause in (0.0005, 0.001, 0.002, 0.005, 0.01, 0.0):
             found = processes.environment(pid)
             if found.get(processes.RUN_VARIABLE) == self._marker:
                 word = found.get(processes.JOB_VARIABLE, "")
                 return int(word) if word.isdigit() else -1
             if found:
                 return None
-            # For some µs in the middle of an exec a process has no environment; after `env -i`, for ever.
+            # In the middle of an exec, which takes long on a busy machine, a process has no environment; after
+            # `env -i` it never has one.
             time.sleep(pause)
         return None
 
