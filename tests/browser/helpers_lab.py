@@ -185,7 +185,8 @@ class Browser:
         page = Page(self.chromium, server, name, app, width, height)
         try:
             page.go()
-            if theme != "light":
+            # The server remembers the theme that an earlier page was given.
+            if page.theme != theme:
                 page.set_theme(theme)
             yield page
             page.assert_alone()
@@ -250,6 +251,11 @@ class Page:
     def ask(self, body: str, argument: Any = None) -> Any:
         """Return what the body of a JavaScript function returns."""
         return self.page.evaluate(f"(arg) => {{ {body} }}", argument)
+
+    @property
+    def theme(self) -> Theme:
+        """The theme that the page has; a page that names none is light."""
+        return "dark" if self.ask("return document.body.dataset.jpThemeLight === 'false'") else "light"
 
     def set_theme(self, theme: Theme) -> None:
         self.page.evaluate(
