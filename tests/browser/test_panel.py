@@ -16,6 +16,9 @@ pytestmark = pytest.mark.browser
 BEGIN = "%load_ext stepup_nb\n%stepup workers 8\nfrom stepup_nb.api import pool, runsh\nimport stepup_nb"
 NAP = "until [ -e {0} ]; do sleep 0.02; done; echo {0} is there"
 SHOW = "%stepup panel"
+IS_BUSY = (
+    "return window.jupyterapp.shell.currentWidget.context.sessionContext.session.kernel.status === 'busy'"
+)
 
 
 def names_wait(*names: str, pool: str = "test") -> str:
@@ -191,12 +194,43 @@ def test_it_is_true_and_answers_clicks_while_a_cell_computes(open_cells: Open, b
     panel = Panel(page, "c3")
     panel.says("test", "1 of 1 slot in use, 1 waiting")
     page.start("c4")
-    page.until(
-        "return window.jupyterapp.shell.currentWidget.context.sessionContext.session.kernel.status === 'busy'"
-    )
+    page.until(IS_BUSY)
     panel.button("Cancel ada").click()
     expect(panel.button("Cancel ada")).to_have_count(0)
     panel.says("test", "1 of 1 slot in use, 0 waiting")
+    release(page, "ben")
+    panel.says("test", "0 of 1 slot in use, 0 waiting")
+    page.interrupt()
+    page.finish()
+
+
+SLOW_SUBSHELL = """
+    const kernel = window.jupyterapp.shell.currentWidget.context.sessionContext.session.kernel;
+    const all = Object.getPrototypeOf(kernel);
+    const create = all.requestCreateSubshell;
+    const told = new Promise((tell) => { window.tellSubshell = tell; });
+    all.requestCreateSubshell = function (content) {
+      const { done } = create.call(this, content);
+      return { done: told.then(() => done) };
+    };
+"""
+"""JupyterLab does not hear which subshell there is for the panel until it is told to."""
+
+
+def test_what_is_clicked_before_the_panel_has_its_subshell_does_not_wait_for_the_cell(
+    open_cells: Open,
+) -> None:
+    page = open_cells(BEGIN, "pool('test', 1)", names_wait("ada", "ben"), SHOW, "import time\ntime.sleep(60)")
+    page.idle()
+    page.ask(SLOW_SUBSHELL)
+    page.run("c0", "c1", "c2", "c3")
+    panel = Panel(page, "c3")
+    panel.says("test", "1 of 1 slot in use, 1 waiting")
+    page.start("c4")
+    page.until(IS_BUSY)
+    panel.button("Cancel ada").click()
+    page.ask("window.tellSubshell()")
+    expect(panel.button("Cancel ada")).to_have_count(0)
     release(page, "ben")
     panel.says("test", "0 of 1 slot in use, 0 waiting")
     page.interrupt()

@@ -84,6 +84,23 @@ test("a kernel that does not answer is busy until it does", () => {
   assert.equal(store.isBusy, false);
 });
 
+test("an action without an answer is sent again, ever less often, until there is one", () => {
+  const { world, store, line, sent, wait } = pair();
+  store.hello();
+  line.isCut = true;
+  store.act("pause");
+  wait(7 * PATIENCE - 1);
+  const acts = () => sent.filter(({ kind }) => kind === "act");
+  assert.equal(acts().length, 3);
+  assert.equal(new Set(acts().map(({ id }) => id)).size, 1);
+  line.isCut = false;
+  wait(1);
+  world.flush();
+  assert.equal(store.session.paused, true);
+  wait(1000 * PATIENCE);
+  assert.equal(acts().length, 4);
+});
+
 test("a refusal stays until something is done", () => {
   const { world, store } = pair();
   store.hello();

@@ -212,6 +212,19 @@ def test_clicks_do_what_they_say(session, browser):
     assert outcomes == [("a", "cancelled"), ("b", "cancelled"), ("c", "cancelled"), ("b", "succeeded")]
 
 
+def test_a_click_that_is_heard_twice_is_done_once_and_answered_twice(session, browser):
+    session.declare("runsh", "echo a", name="a")
+    until(lambda: browser.state("a") == "SUCCEEDED")
+    for _ in range(2):
+        browser.answers.clear()
+        browser.say("act", id=7, verb="rerun", step="a")
+        until(lambda: browser.answers == {7: ""})
+    # Clicks are done one after the other.
+    assert browser.act("rerun", step="ghost") != ""
+    session.wait()
+    assert len(session.history()) == 2
+
+
 @pytest.mark.parametrize(
     ("message", "words"),
     [

@@ -18,6 +18,8 @@ from stepup_nb.notebook.panel.live import PanelLive
 
 SCOPE = "panel"
 """Who gave a pool its size, when it was somebody at the panel."""
+REMEMBERED = 1000
+"""Actions whose answers are kept, for those that are heard again."""
 
 
 class Controls:
@@ -41,6 +43,8 @@ class Controls:
         self._touch = touch
         self._actions: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
+        self._answers: dict[int, str] = {}
+        """What was said about the last actions, by number; only the thread's own."""
 
     def take(self, message: Any) -> None:
         """Take a message; whatever is none is ignored. Any thread may call it, and it returns at once."""
@@ -73,17 +77,25 @@ class Controls:
     def _work(self) -> None:
         self._begin_session().open_scope(SCOPE, ScopeKind.SESSION, "the panel", [])
         while (message := self._actions.get()) is not None:
-            words = ""
-            try:
-                self._act(message)
-            except StepUpError as error:
-                words = f"{error.what} {error.fix}".strip()
-            except DirectorGone:
-                words = "The director of this notebook is gone; the next use of it starts a new one."
-            except Exception as error:
-                words = f"This went wrong: {error!r}"
-            self._live.answer(_number(message.get("id")) or 0, words)
+            number = _number(message.get("id")) or 0
+            if number not in self._answers:
+                self._answers[number] = self._answer(message)
+                if len(self._answers) > REMEMBERED:
+                    del self._answers[next(iter(self._answers))]
+            self._live.answer(number, self._answers[number])
             self._touch()
+
+    def _answer(self, message: dict[str, Any]) -> str:
+        """Do what a message says, and return what is wrong with that, or ""."""
+        try:
+            self._act(message)
+        except StepUpError as error:
+            return f"{error.what} {error.fix}".strip()
+        except DirectorGone:
+            return "The director of this notebook is gone; the next use of it starts a new one."
+        except Exception as error:
+            return f"This went wrong: {error!r}"
+        return ""
 
     def _act(self, message: dict[str, Any]) -> None:
         session, verb = self._begin_session(), message.get("verb")

@@ -139,8 +139,22 @@ export class Store {
   act(verb, fields = {}) {
     const id = ++this._number;
     this._asked.set(id, this._clock.now());
-    this._send({ kind: "act", id, verb, ...fields });
+    this._do({ kind: "act", id, verb, ...fields }, PATIENCE);
     this._watch(() => this._asked.has(id));
+  }
+
+  /**
+   * Send an action, and send it again, ever less often, until there is an answer. JupyterLab sends what is clicked before
+   * it has the panel's subshell to the kernel's main thread, where it waits for the end of the cell. The kernel does what
+   * it hears twice once.
+   * @param {Extract<import("./types.js").ToKernel, {kind: "act"}>} message
+   * @param {number} ms  until it is sent again
+   */
+  _do(message, ms) {
+    this._send(message);
+    this._clock.later(() => {
+      if (this._asked.has(message.id) && !this.isDead) this._do(message, 2 * ms);
+    }, ms);
   }
 
   /** The kernel is gone, or there again. @param {boolean} isDead */
