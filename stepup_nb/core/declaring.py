@@ -60,7 +60,9 @@ class Declaring(Engine):
     def __init__(self, workers: int) -> None:
         super().__init__(workers)
         self._seq = 0
-        """Declarations so far."""
+        """The greatest number of a step in the order of declarations."""
+        self._last_seq = 0
+        """That of the step that became live last."""
         self._dormant: dict[str, dict[str, Step]] = {}
         """Steps of the database by the cell that declared them last: that cell's first round decides on them."""
         self._cell_of: dict[str, str] = {}
@@ -451,8 +453,11 @@ class Declaring(Engine):
 
     def _enliven(self, step: Step, scope: Scope) -> None:
         """Make a step live, with all links, and let those who wait for what it makes know."""
-        self._seq += 1
-        step.seq = self._seq
+        # As long as steps come in the order of last time they keep their numbers, and nothing is written.
+        if step.seq <= self._last_seq:
+            self._seq += 1
+            step.seq = self._seq
+        self._last_seq = step.seq
         if (cell := self._cell_of.pop(step.key, None)) is not None:
             del self._dormant[cell][step.key]
         self.counts[step.state] += 1
