@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-__all__ = ["cancel", "history", "panel", "rerun", "status", "wait", "why"]
+__all__ = ["cancel", "executor", "history", "panel", "rerun", "status", "wait", "why"]
 
 
 def load_ipython_extension(ip: Any) -> None:
@@ -117,6 +117,39 @@ def rerun(*steps: StepHandle | str, failed: bool = False, all: bool = False) -> 
     from stepup_nb.client.current import session
 
     return session().rerun(*_names(steps), failed=failed, all=all)
+
+
+def executor(where: Any = "local") -> dict[str, Any]:
+    """Let steps run on a Dask cluster from now on, or on this machine again; pools mean the same.
+
+    Parameters
+    ----------
+    where
+        ``local``; ``dask`` for a cluster of this machine; the address of a cluster's scheduler; or a
+        ``distributed.Client``, of which address and TLS are taken.
+
+    Returns
+    -------
+    dict
+        ``kind``, ``address`` and ``dashboard``.
+
+    Raises
+    ------
+    UsageError
+        SNB-233: Dask is not installed. SNB-234: the line to the cluster is open to others. SNB-235: there is no
+        cluster. SNB-236: a worker does not see the project.
+    """
+    from stepup_nb.client.current import session
+
+    if isinstance(where, str):
+        is_address = where not in ("local", "dask")
+        return session().executor("dask" if is_address else where, where if is_address else None)
+    tls = where.security
+    names = {"ca": tls.tls_ca_file, "cert": tls.tls_client_cert, "key": tls.tls_client_key}
+    # Whoever has made a client has chosen its line.
+    return session().executor(
+        "dask", where.scheduler.address, security=names if names["ca"] else None, plain=True
+    )
 
 
 def panel(mode: str = "full") -> None:

@@ -29,6 +29,7 @@ from stepup_nb.core.messages import (
     FilesLooked,
     FilesRemoved,
     JobEnded,
+    JobLost,
     JobNotStarted,
     LogLine,
     LookAgain,
@@ -678,6 +679,12 @@ class Sim:
         # Now and then it is the machine that is full, not something about this step.
         is_full = start.job.id % 2 == 0
         self._hand_in(JobNotStarted(start.job.id, "there was no room", is_transient=True, is_full=is_full))
+
+    def lose(self, job: int, words: str) -> None:
+        """Let the machine go away on which a job runs."""
+        start = self.running.pop(job)
+        self._leave_half(start)
+        self._hand_in(JobLost(job, words))
 
     def _end(self, start: StartJob, returncode: int) -> None:
         if self.running.pop(start.job.id, None) is None:

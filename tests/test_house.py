@@ -82,6 +82,11 @@ ALLOWED_IN_ONE_FILE = {
     ("core/declare.py", "argparse"),
     # For the names of signals; nothing is sent or caught.
     ("core/words.py", "signal"),
+    # Loaded only when somebody asks for a cluster, and in the processes of its workers.
+    *(
+        (f"director/{name}.py", "distributed")
+        for name in ("clusters", "dask_cluster", "dask_executor", "dask_worker")
+    ),
 }
 
 LONGEST = 900

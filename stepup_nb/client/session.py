@@ -100,6 +100,8 @@ class Session:
         self._holds: set[str] = set()
         self._pauses: set[str | None] = set()
         self._is_watching = False
+        self._elsewhere: Message | None = None
+        """What asked for a cluster, as long as steps run there."""
         self._environment: dict[str, str] | None = None
         self._environment_kept: dict[Any, Any] = {}
         self._environment_name = ""
@@ -246,6 +248,12 @@ class Session:
         """Tell a new director what its predecessor knew and the database does not."""
         if self._is_watching:
             connection.request("watch", on=True)
+        if self._elsewhere is not None:
+            try:
+                connection.request(**self._elsewhere)
+            except UsageError as error:
+                self._elsewhere = None
+                self._on_news(f"Steps run on this machine again. {error.what}")
         messages = list(self._told.messages())
         if not messages and not self._pauses:
             return
@@ -580,6 +588,42 @@ class Session:
         number = whole_number(number, "workers", least=1)
         self._ask("SetWorkers", number=number)
         self._workers = number
+
+    def executor(
+        self, kind: str, address: str | None = None, *, security: Any = None, plain: bool = False
+    ) -> dict[str, Any]:
+        """Let steps run on a Dask cluster from now on, or on this machine again.
+
+        Parameters
+        ----------
+        kind
+            ``dask`` or ``local``.
+        address
+            Of the cluster's scheduler; None for a cluster of this machine, made for this session.
+        security
+            For TLS: ``ca``, ``cert`` and ``key``, each a path or PEM.
+        plain
+            Whether a line that others can listen to will do.
+
+        Returns
+        -------
+        dict
+            ``kind``, ``address`` and ``dashboard``.
+        """
+        message: Message = {
+            "op": "executor",
+            "kind": kind,
+            "address": address,
+            "security": security,
+            "plain": plain,
+        }
+        answer = self._ask(**message)
+        self._elsewhere = message if kind != "local" else None
+        return answer
+
+    def where(self) -> dict[str, Any]:
+        """Return where steps run: ``kind``, ``address`` and ``dashboard``."""
+        return self._ask("where")
 
     def run(self) -> None:
         """Look at all known files, end a drain, and go on."""

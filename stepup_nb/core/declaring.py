@@ -326,7 +326,7 @@ class Declaring(Engine):
         now = tuple((name, self._hash_env(environment, name)) for name in step.spec.env)
         step.env_hashes = now
         if step.state is not SUCCEEDED:
-            step.attempts = step.putbacks = 0
+            step.attempts = step.putbacks = step.losses = 0
             if step.state is not PENDING:
                 self._move(step, PENDING, "")
             self._enliven(step, scope)

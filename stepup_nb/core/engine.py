@@ -13,7 +13,9 @@ from stepup_nb.core.amending import Amending
 from stepup_nb.core.looking import DEFERS, PUT_BACKS, is_same, searches
 from stepup_nb.core.messages import (
     FilesLooked,
+    JobBegan,
     JobEnded,
+    JobLost,
     JobNotStarted,
     LogLine,
     StartJob,
@@ -41,6 +43,9 @@ from stepup_nb.core.model import (
 )
 from stepup_nb.core.moving import STARTUP, WATCH, Looking
 from stepup_nb.core.words import ending
+
+LOSSES = 3
+"""So often a machine that goes away puts a step back that runs there; the next time it fails."""
 
 
 def coarse(seconds: float) -> float:
@@ -246,8 +251,7 @@ class Engine(Amending):
         step.force = False
         step.is_outdated = False
         step.attempts = 0
-        step.putbacks = 0
-        step.defers = 0
+        step.putbacks = step.defers = step.losses = 0
         self._move(step, SUCCEEDED, reason)
         for path in step.spec.out:
             file = self.graph.files[path]
@@ -338,6 +342,45 @@ class Engine(Amending):
             self._stopped(step, job)
         else:
             self._end(step, job, Outcome.FAILED, report.words)
+
+    def _job_began(self, report: JobBegan) -> None:
+        """It was handed over at its start; this is when its process came to be, and where."""
+        job = self.jobs.get(report.job)
+        if job is not None and job.ended is None:
+            job.started = max(report.started, job.started)
+            job.machine = report.machine
+            self._out.jobs[job.id] = job
+            if (step := self.graph.steps.get(job.step)) is not None and step.job is job:
+                self._touch(step)
+
+    def _job_lost(self, report: JobLost) -> None:
+        """A job is over, and nobody knows how it would have ended: its step runs again, elsewhere."""
+        job = self.jobs.get(report.job)
+        if job is None:
+            return
+        step = self.graph.steps.get(job.step)
+        self._gone(job)
+        job.ended = self._now
+        if job.stop is not None:
+            self._stopped(step, job)
+            return
+        job.notes = (*job.notes, report.words)
+        if step is None or step.job is not job:
+            self._end(step, job, Outcome.LOST, report.words)
+            return
+        step.losses += 1
+        if step.losses > LOSSES:
+            self._end(step, job, Outcome.LOST, f"{report.words}, {step.losses} times", is_final=True)
+            return
+        job.outcome = Outcome.LOST
+        self._out.jobs[job.id] = job
+        step.last, step.job = job, None
+        step.attempts -= 1
+        self._end_round(step, is_ok=False)
+        self._keep_amended(step)
+        self._look_at_made(step, job)
+        self._out.lines.append(LogLine("RESCHEDULE", step.key, job.id, (("Lost", report.words),)))
+        self._pend(step, f"{report.words}; runs again ({step.losses} of {LOSSES})")
 
     def _stopped(self, step: Step | None, job: Job) -> None:
         if job.stop is Stop.TIMEOUT:

@@ -290,6 +290,30 @@ class JobNotStarted:
 
 
 @dataclass(frozen=True, slots=True)
+class Capacity:
+    """So many steps can run at once in the cluster, none if it is gone; None: the session's workers count."""
+
+    number: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class JobBegan:
+    """Where a job runs and since when, from an executor that learns it late."""
+
+    job: int
+    started: float
+    machine: str
+
+
+@dataclass(frozen=True, slots=True)
+class JobLost:
+    """The machine that a job ran on went away, and its processes with it."""
+
+    job: int
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
 class JobEnded:
     """The command's process ended and nothing of its tree is left."""
 
@@ -319,7 +343,7 @@ class Tick:
     """Time went by: the wake-up that a decision asked for."""
 
 
-Report = FilesLooked | JobNotStarted | JobEnded | FilesRemoved | Tick
+Report = FilesLooked | JobNotStarted | JobBegan | JobLost | JobEnded | FilesRemoved | Capacity | Tick
 Message = Command | Report
 
 # --- instructions: what the director is to do ----------------------------------------------------

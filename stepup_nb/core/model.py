@@ -395,6 +395,8 @@ class Step:
     """How often a changed input put it back since it was last asked to run."""
     defers: int = 0
     """How often an amended input that was not there put it back since it was last asked to run."""
+    losses: int = 0
+    """How often the machine that it ran on went away since it was last asked to run."""
     not_before: float = 0.0
     """No start before this time: the pause before another attempt."""
     hold: str = ""
@@ -498,6 +500,8 @@ class Job:
     pool: dict[str, int] = field(default_factory=dict)
     slots: dict[str, tuple[int, ...]] = field(default_factory=dict)
     worker: int = 0
+    machine: str = ""
+    """Where it runs in a cluster; empty for the director's own machine."""
     queued: float = 0.0
     """Seconds since the epoch, as are all times here."""
     started: float = 0.0

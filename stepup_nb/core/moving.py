@@ -292,7 +292,7 @@ class Moving:
         job = step.job
         is_running = job is not None and job.is_launched and job.stop is None
         step.attempts = 1 if is_running else 0
-        step.putbacks = step.defers = 0
+        step.putbacks = step.defers = step.losses = 0
         step.not_before = 0.0
 
     def _hold(self, step: Step) -> None:

@@ -64,6 +64,8 @@ class Pools:
     def __init__(self, workers: int) -> None:
         self.pools: dict[str, Pool] = {}
         self.workers = workers
+        self.capacity: int | None = None
+        """Steps that a cluster can run at once, 0 when it is gone; None where the workers are all that counts."""
         self.busy: dict[int, int] = {}
         """Worker number to live job."""
         self.is_paused = False
@@ -75,6 +77,11 @@ class Pools:
         self._lines: dict[Request, _Line] = {}
         self._places = 0
         self._reserved: dict[str, Step] = {}
+
+    @property
+    def limit(self) -> int:
+        """Steps that may run at once over all pools."""
+        return self.workers if self.capacity is None else self.capacity
 
     def named(self, name: str) -> Pool:
         """Return the pool of that name; one that nobody defined yet comes into being."""
@@ -167,7 +174,7 @@ class Pools:
             or self.is_draining
             or self.is_starting
             or self.shortage
-            or len(self.busy) >= self.workers
+            or len(self.busy) >= self.limit
             or not self._lines
         ):
             return None
@@ -225,7 +232,9 @@ class Pools:
         return ""
 
     def closed(self, request: Request) -> str:
-        """Name the closed pool that keeps the request waiting, or return an empty text."""
+        """Say what keeps the request waiting until somebody mends that: a closed pool; or return an empty text."""
+        if self.capacity == 0:
+            return "the cluster is gone: '%stepup executor local' goes on here"
         return next((f"pool '{name}' is closed" for name, _ in request if self.pools[name].size == 0), "")
 
     def why(self, step: Step) -> str:

@@ -18,6 +18,7 @@ from stepup_nb.core.looking import searches
 from stepup_nb.core.messages import (
     Amend,
     Cancel,
+    Capacity,
     Clean,
     CloseScope,
     Decision,
@@ -32,7 +33,9 @@ from stepup_nb.core.messages import (
     FilesRemoved,
     Forget,
     Hold,
+    JobBegan,
     JobEnded,
+    JobLost,
     JobNotStarted,
     LogLine,
     LookAgain,
@@ -117,6 +120,8 @@ class Scheduler(Declaring):
         restored: Restored | None = None,
     ) -> None:
         super().__init__(workers)
+        self._is_capacity_set = False
+        """Somebody has said how many steps may run at once in the cluster."""
         self.ending: list[str] = []
         """How a plan's session was asked to end, each time: ``join`` or ``shutdown``."""
         self._next_phase = ""
@@ -151,8 +156,11 @@ class Scheduler(Declaring):
             StopWaiting: self._stop_waiting,
             FilesLooked: self._files_looked,
             JobNotStarted: self._job_not_started,
+            JobBegan: self._job_began,
+            JobLost: self._job_lost,
             JobEnded: self._job_ended,
             FilesRemoved: self._files_removed,
+            Capacity: self._set_capacity,
             Tick: lambda m: None,
         }
         if restored is not None:
@@ -250,7 +258,19 @@ class Scheduler(Declaring):
 
     def _set_workers(self, m: SetWorkers) -> None:
         self.pools.workers = m.number
+        if self.pools.capacity is not None:
+            # Said for the cluster: from now on its own size does not count.
+            self.pools.capacity, self._is_capacity_set = m.number, True
         self._out.settings = True
+
+    def _set_capacity(self, m: Capacity) -> None:
+        if not m.number:
+            self._is_capacity_set = False
+        if not self._is_capacity_set:
+            self.pools.capacity = m.number
+            self._out.settings = self._may_be_stuck = True
+            for step in self.pools.waiting(None):
+                self._touch(step)
 
     def _drain(self, m: Drain) -> None:
         self.pools.is_draining = True

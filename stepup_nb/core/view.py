@@ -47,6 +47,7 @@ def step_row(scheduler: Scheduler, step: Step) -> Row:
         "queued": job.queued if job is not None else None,
         "slots": _slots(job) if job is not None else {},
         "worker": job.worker if job is not None else None,
+        "machine": job.machine if job is not None else "",
         "peak_rss": job.peak_rss if job is not None else None,
         "expected": _expected(step),
         "since": record.ended if record is not None else None,
@@ -82,6 +83,7 @@ def job_row(job: Job) -> Row:
         "pool": dict(job.pool),
         "slots": _slots(job),
         "worker": job.worker,
+        "machine": job.machine,
         "peak_rss": job.peak_rss,
         "cpu": job.cpu,
         "why": job.why,
@@ -256,7 +258,7 @@ def counts(scheduler: Scheduler) -> dict[str, int]:
 def status(scheduler: Scheduler) -> Row:
     """Return everything of ``status`` that the core knows."""
     return {
-        "workers": scheduler.pools.workers,
+        "workers": scheduler.pools.limit,
         "paused": scheduler.pools.is_paused,
         "draining": scheduler.pools.is_draining,
         "phase": scheduler.phase,

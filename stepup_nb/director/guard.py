@@ -6,7 +6,8 @@ director, and ``arguments``, an object for `stepup_nb.director.host.main`, which
 ``guard``, this process's number (see `processes.watch_parent`); the socket in its ``folder``, and then the
 empty folder, are removed in the end. Anybody on the machine can read all that: no secrets. The director
 inherits stdin, stdout, stderr and every other descriptor that this process was given; here they are closed,
-so that whoever reads them sees the director's end.
+so that whoever reads them sees the director's end. Where ``module`` is given, it is another module beside this
+one whose ``main`` is called: that of a station, which works for a worker as the director does for a kernel.
 
 Knows nothing of steps, and imports next to nothing: what stays behind is small, and has no reason to fail.
 """
@@ -99,14 +100,15 @@ def _direct(guard: int) -> int:
     os.setpgid(0, 0)
     for number in _SIGNALS:
         signal.signal(number, signal.SIG_DFL)
-    _name("stepup-director")
     import json
+    from importlib import import_module
 
     given = json.loads(sys.argv[2])
+    module = given.get("module", "host")
+    _name("stepup-director" if module == "host" else f"stepup-{module}")
     sys.path += given["path"]
-    from stepup_nb.director import host
-
-    code: int = host.main({**given["arguments"], "guard": guard})
+    program = import_module(f"stepup_nb.director.{module}")
+    code: int = program.main({**given["arguments"], "guard": guard})
     return code
 
 

@@ -15,10 +15,11 @@ from functools import partial
 from typing import Any
 
 from stepup_nb.core.errors import InternalError, StepUpError
-from stepup_nb.core.messages import LookAt, RemoveFiles
+from stepup_nb.core.messages import Capacity, LookAt, RemoveFiles
 from stepup_nb.core.scheduler import Scheduler
 from stepup_nb.core.words import counted
-from stepup_nb.director import faults, owner, processes
+from stepup_nb.director import clusters, faults, owner, processes
+from stepup_nb.director.executors import Executors
 from stepup_nb.director.hashing import Hasher, hash_env
 from stepup_nb.director.limits import limits_from
 from stepup_nb.director.local import LocalExecutor
@@ -131,7 +132,7 @@ def _serve(arguments: Arguments, lock: owner.Lock, say: Callable[[dict[str, Any]
         logs = LogFolder(os.path.join(arguments.state, "logs"), limits.log_cap)
         if not store.is_in_memory:
             logs.remove_from(loaded.restored.next_job)
-        executor = LocalExecutor(
+        local = LocalExecutor(
             reactor,
             director.report,
             logs=logs,
@@ -140,6 +141,29 @@ def _serve(arguments: Arguments, lock: owner.Lock, say: Callable[[dict[str, Any]
             on_output=director.on_output,
             grace=limits.grace,
             owns_process=arguments.guard is not None,
+        )
+
+        def on_capacity(number: int | None) -> None:
+            director.report(Capacity(number))
+
+        home = clusters.Home(
+            reactor,
+            director.report,
+            logs,
+            arguments.state,
+            marker,
+            clock,
+            director.on_output,
+            on_capacity,
+            director.note,
+            lambda: director.scheduler.pools.workers,
+            limits.grace,
+        )
+        executor = Executors(
+            reactor,
+            local,
+            partial(clusters.join, home),
+            on_capacity,
         )
         ends.callback(executor.close)
         ends.callback(hasher.close)

@@ -595,6 +595,11 @@ class LocalExecutor(Executor):
             return live.output.after(place, most, is_last=is_last)
         return stored(self._logs, job, place, most, is_last=is_last, sums=self._sums.get(job))
 
+    def sums(self, job: int) -> Sums:
+        """Return how much a job, live or just ended, has written."""
+        live = self._jobs.get(job)
+        return live.output.sums if live is not None else self._sums.get(job, Sums((0, 0), 0))
+
     def memory(self) -> int:
         """Return the bytes of memory that all live jobs used lately; see `Executor.memory`."""
         return sum(job.rss for job in self._jobs.values())

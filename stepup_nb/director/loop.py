@@ -44,7 +44,8 @@ from stepup_nb.core.moving import WATCH
 from stepup_nb.core.scheduler import Scheduler
 from stepup_nb.director import faults, starting
 from stepup_nb.director.environments import Environments
-from stepup_nb.director.executor import CannotStart, Executor
+from stepup_nb.director.executor import CannotStart
+from stepup_nb.director.executors import Executors
 from stepup_nb.director.news import News
 from stepup_nb.director.queries import Queries, Query, whole
 from stepup_nb.director.reactor import Reactor, Timer
@@ -136,7 +137,7 @@ class Director:
         self._store = store
         self._hash_env = hash_env
         self._clock = clock
-        self._executor: Executor
+        self._executor: Executors
         self._looker: Looker
         self._server: Server
         self._queries: Queries
@@ -168,10 +169,11 @@ class Director:
             "tell": self._tell_all,
             "shutdown": self._shutdown,
             "trust": self._trust,
+            "where": lambda client, request: self._executor.where(),
             "watch": self._watch,
         }
 
-    def connect(self, executor: Executor, looker: Looker, server: Server) -> None:
+    def connect(self, executor: Executors, looker: Looker, server: Server) -> None:
         """Take over those who report to this director; they were made after it, because they call it."""
         self._executor, self._looker, self._server = executor, looker, server
         self._queries = Queries(
@@ -219,6 +221,11 @@ class Director:
     def on_output(self, job: int) -> None:
         """A job wrote something: its step's row has news."""
         self._news.wrote(job)
+
+    def note(self, words: str) -> None:
+        """Tell the user something that concerns the session."""
+        self._notes[words] = None
+        self._warn([words])
 
     def end(self) -> None:
         """Make the current turn the last one."""
@@ -362,6 +369,9 @@ class Director:
             )
             answers.add(lambda: client.refuse(request, refusal))
             return
+        if request.get("op") == "executor":
+            answers.add(lambda: self._turn_to(client, request))
+            return
         if request.get("op") == "rest":
             self._resting.append((client, request))
             return
@@ -390,6 +400,17 @@ class Director:
         if not is_later:
             reply = decision.reply
             answers.add(lambda: client.answer(request, reply))
+
+    def _turn_to(self, client: Client, request: Request) -> None:
+        """Let jobs run elsewhere from now on; answered when they do."""
+
+        def done(answer: dict[str, Any] | StepUpError) -> None:
+            if isinstance(answer, StepUpError):
+                client.refuse(request, answer)
+            else:
+                client.answer(request, answer)
+
+        self._executor.turn_to(request, done)
 
     def _answer_query(self, query: Query, client: Client, request: Request) -> None:
         try:

@@ -198,7 +198,7 @@ class News:
                 "gone": [key for key in untold.gone if key not in scheduler.graph.steps],
                 "pools": [view.pool_row(scheduler, pool) for pool in scheduler.pools.defined()],
                 "counts": view.counts(scheduler),
-                "workers": scheduler.pools.workers,
+                "workers": scheduler.pools.limit,
                 "paused": scheduler.pools.is_paused,
                 "draining": scheduler.pools.is_draining,
                 "phase": scheduler.phase,

@@ -17,15 +17,15 @@ UNREADABLE = (ValueError, TypeError, KeyError, IndexError, AttributeError, Overf
 # --- jobs ---------------------------------------------------------------------------------------
 
 JOB = """id, step, run, pool, slots, worker, queued, started, ended, outcome, returncode, why, peak_rss, cpu,
-    leftovers, notes"""
+    leftovers, notes, machine"""
 
-INSERT_JOB = f"INSERT OR REPLACE INTO job ({JOB}) VALUES ({', '.join('?' * 16)})"
+INSERT_JOB = f"INSERT OR REPLACE INTO job ({JOB}) VALUES ({', '.join('?' * 17)})"
 
 
 def job_of(row: tuple[Any, ...], step: str) -> Job:
     """Return the job of a row with the columns `JOB`, of a step with this key."""
     (number, _, _, pool, slots, worker, queued, started, ended) = row[:9]
-    (outcome, returncode, why, peak_rss, cpu, leftovers, notes) = row[9:]
+    (outcome, returncode, why, peak_rss, cpu, leftovers, notes, machine) = row[9:]
     return Job(
         number,
         step,
@@ -42,6 +42,7 @@ def job_of(row: tuple[Any, ...], step: str) -> Job:
         cpu=cpu,
         leftovers=texts_of(leftovers),
         notes=texts_of(notes),
+        machine=machine,
     )
 
 
@@ -68,7 +69,9 @@ def slots_words(slots: tuple[tuple[str, Any], ...]) -> str:
     return encode(dict(slots))
 
 
-HISTORY = "job.id, key, outcome, returncode, queued, started, ended, pool, slots, worker, peak_rss, cpu"
+HISTORY = (
+    "job.id, key, outcome, returncode, queued, started, ended, pool, slots, worker, machine, peak_rss, cpu"
+)
 """The columns of a row of ``history``."""
 
 

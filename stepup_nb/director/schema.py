@@ -158,7 +158,12 @@ def _m2_steps_that_declare(db: sqlite3.Connection) -> None:
     db.execute("DROP TABLE old_step")
 
 
-MIGRATIONS: tuple[Migration, ...] = (_m1_first_tables, _m2_steps_that_declare)
+def _m3_machines(db: sqlite3.Connection) -> None:
+    # The address of a cluster's worker; empty: the director's own machine.
+    db.execute("ALTER TABLE job ADD COLUMN machine TEXT NOT NULL DEFAULT ''")
+
+
+MIGRATIONS: tuple[Migration, ...] = (_m1_first_tables, _m2_steps_that_declare, _m3_machines)
 """Frozen once released: a change of the tables is one more function at the end, and a stored database of
 the schema before it goes to tests/data/."""
 

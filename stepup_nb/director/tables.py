@@ -273,11 +273,12 @@ class Tables:
             job.cpu,
             encode(job.leftovers) if job.leftovers else "[]",
             encode(job.notes) if job.notes else "[]",
+            job.machine,
         )
         if is_known:
             work.add(
                 "UPDATE job SET started = ?, ended = ?, outcome = ?, returncode = ?, why = ?, peak_rss = ?,"
-                " cpu = ?, leftovers = ?, notes = ? WHERE id = ?",
+                " cpu = ?, leftovers = ?, notes = ?, machine = ? WHERE id = ?",
                 (*news, job.id),
             )
         else:

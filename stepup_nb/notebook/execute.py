@@ -35,7 +35,7 @@ try:
     from nbformat import NotebookNode
 except ImportError as missing:
     raise UsageError(
-        "SNB-220",
+        "SNB-235",
         f"'{missing.name}' is not installed.",
         "executing a notebook without a browser takes nbclient and nbformat",
         "pip install 'stepup_nb[lab]'",
@@ -93,7 +93,7 @@ def execute(
     Raises
     ------
     UsageError
-        SNB-221 for the notebook, SNB-222 for `out`, SNB-223 for the kernel.
+        SNB-236 for the notebook, SNB-222 for `out`, SNB-223 for the kernel.
     """
     # What Jupyter logs as an error it also raises, and it is said here in a line.
     jupyter = logging.getLogger("traitlets")
@@ -397,11 +397,11 @@ def _read(path: Path) -> Any:
         cells = list(nb.cells)
     except OSError as error:
         raise UsageError(
-            "SNB-221", f"'{path}' cannot be read ({(error.strerror or str(error)).lower()})."
+            "SNB-236", f"'{path}' cannot be read ({(error.strerror or str(error)).lower()})."
         ) from None
     except (ValueError, KeyError, TypeError, AttributeError, nbformat.ValidationError) as error:
         raise UsageError(
-            "SNB-221",
+            "SNB-236",
             f"'{path}' is no notebook.",
             str(error).strip().partition("\n")[0][:200],
             "open and save it in JupyterLab, or repair its JSON",

@@ -427,6 +427,14 @@ class StepUpMagics(Magics):
             session.set_workers(int(word))
         print(counted(session.status()["workers"], "worker"))
 
+    def _executor(self, line: Line) -> None:
+        session = self.extension.begin_session()
+        if line.words:
+            answer = session.executor(*line.words, plain=line.options.get("plain", False))
+        else:
+            answer = session.where()
+        print(show.executor(answer))
+
     def _pause(self, line: Line) -> None:
         self.extension.begin_session().pause(*line.words)
         what = f"pool {line.words[0]}" if line.words else "all"
@@ -593,6 +601,14 @@ VERBS: dict[str, Verb] = {
         StepUpMagics._workers,
         words="N",
         most=1,
+    ),
+    "executor": Verb(
+        "executor [local|dask [ADDRESS]]",
+        "run steps on a Dask cluster, or on this machine",
+        StepUpMagics._executor,
+        (_switch("--plain", "also where others can listen to the line"),),
+        words="local|dask",
+        most=2,
     ),
     "run": Verb("run", "look at all files for changes, end a drain, and go on", StepUpMagics._run),
     "drain": Verb("drain", "let running steps finish, and start nothing new until run", StepUpMagics._drain),

@@ -280,3 +280,12 @@ def history_page(rows: Sequence[Row], *, most: int = 40) -> Page:
     )
     hidden = len(rows) - len(shown)
     return [table, f"{counted(hidden, 'earlier job')}; stepup_nb.history() has all."] if hidden else [table]
+
+
+def executor(where: Mapping[str, Any]) -> str:
+    """Return in words where steps run."""
+    if where["kind"] == "local":
+        return "steps run on this machine"
+    return f"steps run on the Dask cluster at {where['address']}" + (
+        f"; its dashboard: {where['dashboard']}" if where["dashboard"] else ""
+    )

@@ -10,10 +10,12 @@ from sim import Sim
 from stepup_nb.core.errors import UsageError
 from stepup_nb.core.messages import (
     Cancel,
+    Capacity,
     Decision,
     Declare,
     Forget,
     Hold,
+    JobBegan,
     JobEnded,
     JobNotStarted,
     Pause,
@@ -267,6 +269,66 @@ def test_a_report_of_a_job_that_is_gone_is_dropped() -> None:
     sim.do(JobEnded(sim.history[0].id, 1, sim.now))  # type: ignore[arg-type]
     sim.do(JobEnded(99, 1, sim.now))  # type: ignore[arg-type]
     assert sim.state("s") == "SUCCEEDED"
+
+
+def running(sim: Sim) -> int:
+    """Return the number of the one job that runs."""
+    (number,) = sim.running
+    return number
+
+
+def test_a_step_of_a_lost_machine_runs_again_three_times_and_then_fails() -> None:
+    sim = Sim(pools={"test": 1})
+    sim.step("s", takes=5, pool="test", retry=7)
+    for _ in range(3):
+        sim.lose(running(sim), "worker w was lost")
+        assert sim.state("s") == "RUNNING"
+    sim.lose(running(sim), "worker w was lost")
+    assert (sim.state("s"), sim["s"].reason) == ("FAILED", "worker w was lost, 4 times")
+    assert [job.outcome for job in sim.history] == ["lost"] * 4
+    assert sim.scheduler.pools.pools["test"].held == {}
+
+
+def test_a_cancelled_step_of_a_lost_machine_is_cancelled() -> None:
+    sim = Sim()
+    sim.step("s", takes=5, dies_after=9)
+    sim.cancel("s")
+    sim.lose(running(sim), "worker w was lost")
+    assert sim.state("s") == "CANCELLED"
+
+
+def test_a_job_that_began_late_has_run_since_then_and_there() -> None:
+    sim = Sim()
+    sim.step("s", takes=5)
+    sim.do(JobBegan(running(sim), 2.0, "tls://10.0.0.7:4567"))  # type: ignore[arg-type]
+    sim.wait()
+    (job,) = sim.history
+    assert (job.started, job.ended, job.machine) == (2.0, 5.0, "tls://10.0.0.7:4567")
+
+
+def test_as_many_steps_run_in_a_cluster_as_it_has_room_for_unless_somebody_has_said_otherwise() -> None:
+    sim = Sim(workers=1)
+    for name in "abcdefgh":
+        sim.step(name, takes=5)
+    assert len(sim.running) == 1
+    for room, most in ((3, 3), (6, 6)):
+        sim.do(Capacity(room))  # type: ignore[arg-type]
+        assert len(sim.running) == most
+    sim.do(SetWorkers(7))
+    sim.do(Capacity(8))  # type: ignore[arg-type]
+    assert len(sim.running) == 7
+    sim.do(Capacity(None))  # type: ignore[arg-type]
+    assert sim.scheduler.pools.limit == 7
+
+
+def test_when_the_cluster_is_gone_a_wait_ends_and_says_what_to_do() -> None:
+    sim = Sim()
+    sim.do(Capacity(0))  # type: ignore[arg-type]
+    sim.step("s")
+    assert sim.wait() == "stuck"
+    assert "%stepup executor local" in sim.reason("s")
+    sim.do(Capacity(None))  # type: ignore[arg-type]
+    assert sim.wait() == "done"
 
 
 def test_what_time_brings_happens_also_when_a_command_is_refused() -> None:

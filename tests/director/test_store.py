@@ -281,6 +281,7 @@ def test_the_history_has_a_row_per_job_newest_last(path):
         "pool": {"test": 1},
         "slots": {"test": [0]},
         "worker": 1,
+        "machine": "",
         "peak_rss": None,
         "cpu": None,
     }

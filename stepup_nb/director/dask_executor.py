@@ -1,0 +1,406 @@
+"""Runs jobs on a Dask cluster. Dask decides where; which and when was decided before a job comes here.
+
+Each job is one task, which hands it to a station beside its worker (`dask_worker`). What becomes of it is told on a
+topic of the cluster's events. Dask's client lives in threads of its own, which report through the reactor: nothing
+here ever waits for the cluster. Imported, and Dask with it, only when somebody asks for a cluster.
+
+A job is *claimed* in a folder of the project by whoever is first: the worker that starts it, or this executor when it
+takes it back. So it starts once at most, whatever Dask does with its task when a worker is lost.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import secrets
+import subprocess
+import threading
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from distributed import Client, Future
+
+from stepup_nb.core.messages import JobBegan, JobEnded, JobLost, JobNotStarted
+from stepup_nb.director.dask_worker import StationPlugin, key_of, read_probe, run_job, topic_of
+from stepup_nb.director.executor import Executor, Found, Stream, Tail
+from stepup_nb.director.output import LogFolder, Sums, decode, log_name, stored
+from stepup_nb.director.reactor import Reactor
+
+Message = dict[str, Any]
+Cluster = dict[str, int]
+"""Threads of each worker, by its address."""
+
+_ENDED = 128
+"""Ended jobs whose tails are kept in memory."""
+_LOOK_EVERY = 1.0
+"""Seconds between two looks whether the cluster is there, while nothing happens."""
+_PROBE = "probe"
+
+
+@dataclass(slots=True)
+class _Job:
+    """A job that was handed over and has not ended."""
+
+    id: int
+    worker: str = ""
+    """Address of the worker that has started it."""
+    is_stopping: bool = False
+    totals: tuple[int, int] = (0, 0)
+    lines: int = 0
+    tails: tuple[str, str] = ("", "")
+    future: Future[Message] | None = field(default=None, repr=False)
+
+
+class DaskExecutor(Executor):
+    """The `Executor` of a cluster.
+
+    Parameters
+    ----------
+    reactor
+        The loop, whose thread every call belongs to.
+    report
+        Gets `JobBegan`, then one of `JobEnded`, `JobNotStarted` and `JobLost`, for each job.
+    client
+        A client of the cluster, connected.
+    own
+        The process that is the cluster, where it is there for this executor alone.
+    logs
+        Where output is kept; its folder must be the same for the workers.
+    claims
+        A folder for this run alone, which the workers see under the same path.
+    marker
+        The run; see `processes.run_marker`.
+    clock
+        Seconds since the epoch.
+    on_output
+        Called with the job whenever some of its output arrived.
+    on_capacity
+        Called with the number of jobs that the cluster has room for whenever it is another one; 0: it is gone.
+    on_note
+        Called with a sentence for the user.
+    grace
+        Seconds between SIGTERM and SIGKILL, for good.
+    """
+
+    def __init__(
+        self,
+        reactor: Reactor,
+        report: Callable[[JobBegan | JobEnded | JobNotStarted | JobLost], None],
+        *,
+        client: Client,
+        own: subprocess.Popen[bytes] | None = None,
+        logs: LogFolder,
+        claims: str,
+        marker: str,
+        clock: Callable[[], float],
+        on_output: Callable[[int], None],
+        on_capacity: Callable[[int | None], None],
+        on_note: Callable[[str], None],
+        grace: float,
+    ) -> None:
+        self.grace = grace
+        self.address = client.scheduler_info(n_workers=0)["address"]
+        self.dashboard = str(client.dashboard_link or "")
+        self._reactor = reactor
+        self._report = report
+        self._client = client
+        self._own = own
+        self._logs = logs
+        self._claims = claims
+        self._run = marker
+        self._clock = clock
+        self._on_output = on_output
+        self._on_capacity = on_capacity
+        self._on_note = on_note
+        self.blind: dict[str, str] = {}
+        """Workers that do not see the project, and why; they get no jobs."""
+        self._probe = secrets.token_hex(8)
+        self._known: set[str] = set()
+        """Workers that were asked whether they see it; only the thread's own."""
+        self._jobs: dict[int, _Job] = {}
+        self._sums: dict[int, Sums] = {}
+        self._workers: Cluster = {}
+        self._is_gone = False
+        self._orders: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._unsent: queue.SimpleQueue[Message] = queue.SimpleQueue()
+        """Jobs to be handed over."""
+        os.makedirs(claims, mode=0o700, exist_ok=True)
+        with open(os.path.join(claims, _PROBE), "w", encoding="ascii") as file:
+            file.write(self._probe)
+        station = {"logs": logs.path, "cap": logs.cap, "grace": grace, "marker": marker}
+        client.register_plugin(StationPlugin(marker, claims, station))
+        client.subscribe_topic(topic_of(marker), self._on_event)
+        client.subscribe_topic("all", self._on_event_of_all)
+        self._count()
+        self._thread = threading.Thread(target=self._work, name="stepup-dask", daemon=True)
+        self._thread.start()
+
+    # --- the thread that talks to the cluster --------------------------------------------------------
+
+    def _work(self) -> None:
+        while True:
+            try:
+                order = self._orders.get(timeout=_LOOK_EVERY)
+            except queue.Empty:
+                order = self._look
+            if order is None:
+                return
+            try:
+                order()
+            except Exception as error:
+                self._reactor.post(partial(self._lose_all, f"the cluster does not answer ({error})"))
+
+    def _look(self) -> None:
+        """Is the cluster still there?"""
+        if self._client.status != "running":
+            self._reactor.post(self._vanish)
+
+    def _submit(self) -> None:
+        """Hand over all jobs that have come up to now, in one message."""
+        orders = []
+        with contextlib.suppress(queue.Empty):
+            while True:
+                orders.append(self._unsent.get_nowait())
+        if not orders:
+            return
+        futures = self._client.map(
+            run_job,
+            orders,
+            key=[key_of(self._run, order["job"]) for order in orders],
+            pure=False,
+            retries=0,
+            workers=sorted(self._known - self.blind.keys()) if self.blind else None,
+        )
+        for order, future in zip(orders, futures, strict=True):
+            job = order["job"]
+            future.add_done_callback(
+                lambda done, job=job: self._reactor.post(partial(self._on_done, job, done.status))
+            )
+            self._reactor.post(partial(self._keep, job, future))
+
+    def _take_back(self, job: int, worker: str) -> None:
+        """Stop a job: it never starts if it has not, else its station ends it."""
+        path = os.path.join(self._claims, str(job))
+        try:
+            os.makedirs(self._claims, mode=0o700, exist_ok=True)
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+        except FileExistsError:
+            # Somebody has started it: cancelling its task tells that worker's station.
+            self._client.cancel([Future(key_of(self._run, job), self._client)], force=True)
+        else:
+            self._reactor.post(partial(self._never, job))
+
+    def _ask_again(self, future: Future[Message]) -> None:
+        """Fetch what the topic should have told."""
+        self._reactor.post(partial(self._take, future.result()))
+
+    def _count(self) -> None:
+        info = self._client.scheduler_info(n_workers=-1)["workers"]
+        if new := info.keys() - self._known:
+            seen = self._client.run(
+                read_probe, os.path.join(self._claims, _PROBE), workers=sorted(new), on_error="return"
+            )
+            self._known |= new
+            blind = {worker: f"{found!r:.200}" for worker, found in seen.items() if found != self._probe}
+            self.blind.update(blind)
+            for worker, why in blind.items():
+                words = f"worker {worker} gets no steps, because it does not see this project ({why})"
+                self._reactor.post(partial(self._on_note, words))
+        workers = {a: w["nthreads"] for a, w in info.items() if a not in self.blind}
+        self._reactor.post(partial(self._take_workers, workers))
+
+    # --- Dask's threads ------------------------------------------------------------------------------
+
+    def _on_event(self, event: tuple[float, Message]) -> None:
+        self._reactor.post(partial(self._take, event[1]))
+
+    def _on_event_of_all(self, event: tuple[float, Message]) -> None:
+        message = event[1]
+        if message.get("action") == "remove-worker":
+            self._reactor.post(partial(self._lose, str(message.get("worker"))))
+        if message.get("action") in ("add-worker", "remove-worker"):
+            self._orders.put(self._count)
+
+    # --- reports, in the loop ------------------------------------------------------------------------
+
+    def _keep(self, number: int, future: Future[Message]) -> None:
+        job = self._jobs.get(number)
+        if job is not None:
+            job.future = future
+
+    def _take_workers(self, workers: Cluster) -> None:
+        if workers != self._workers:
+            gone = self._workers.keys() - workers.keys()
+            self._workers = workers
+            for address in gone:
+                self._lose(address)
+            # An adaptive cluster grows when it is asked for something.
+            self._on_capacity(max(1, sum(workers.values())))
+
+    def _take(self, message: Message) -> None:
+        job = self._jobs.get(message["job"])
+        if job is None:
+            return
+        what = message["is"]
+        if what == "started":
+            job.worker = message["worker"]
+            self._report(JobBegan(job.id, message["at"], job.worker))
+        elif what == "output":
+            self._take_output(job, message)
+        elif what == "ended":
+            self._take_output(job, message)
+            self._drop(job)
+            self._report(
+                JobEnded(
+                    job.id,
+                    message["returncode"],
+                    message["ended"],
+                    message["peak_rss"],
+                    message["cpu"],
+                    tuple(message["leftovers"]),
+                    tuple(message["notes"]),
+                )
+            )
+        elif what == "refused":
+            self._drop(job)
+            self._report(JobNotStarted(job.id, message["words"], message["is_transient"], message["is_full"]))
+        elif what == "lost":
+            self._drop(job)
+            self._report(JobLost(job.id, message["words"]))
+        elif job.worker:
+            # Dask gave its task to another worker, so the one that had claimed it is gone.
+            self._lose(job.worker)
+        elif not job.is_stopping:
+            self._drop(job)
+            self._report(JobLost(job.id, "its worker was lost"))
+
+    def _take_output(self, job: _Job, message: Message) -> None:
+        totals = (message["totals"][0], message["totals"][1])
+        has_news, job.totals = totals != job.totals, totals
+        job.lines, job.tails = message["lines"], (message["tails"][0], message["tails"][1])
+        if has_news:
+            self._on_output(job.id)
+
+    def _on_done(self, number: int, status: str) -> None:
+        """A task is over. What became of the job was told before, unless the cluster failed."""
+        job = self._jobs.get(number)
+        if job is None:
+            return
+        if status == "cancelled" and job.is_stopping:
+            # The station tells when its tree is dead.
+            return
+        if status == "finished" and job.future is not None:
+            self._orders.put(partial(self._ask_again, job.future))
+            return
+        self._drop(job)
+        where = f"worker {job.worker} was lost" if job.worker else "the cluster lost it"
+        self._report(JobLost(job.id, where))
+
+    def _lose(self, worker: str) -> None:
+        """A worker is gone, and with it, by its guard, all that it ran."""
+        for job in [job for job in self._jobs.values() if job.worker == worker]:
+            self._drop(job)
+            if job.is_stopping:
+                self._report(JobEnded(job.id, -9, self._clock(), notes=(f"worker {worker} was lost",)))
+            else:
+                self._report(JobLost(job.id, f"worker {worker} was lost"))
+
+    def _lose_all(self, words: str) -> None:
+        for job in list(self._jobs.values()):
+            self._drop(job)
+            self._report(JobLost(job.id, words))
+
+    def _vanish(self) -> None:
+        """The cluster itself is gone; what it ran dies with its workers."""
+        if not self._is_gone:
+            self._is_gone = True
+            self._lose_all("the cluster was lost")
+            self._on_capacity(0)
+            self._on_note(f"The cluster at {self.address} is gone; '%stepup executor local' goes on here.")
+
+    def _never(self, number: int) -> None:
+        job = self._jobs.get(number)
+        if job is not None:
+            self._drop(job)
+            self._report(JobEnded(job.id, -15, self._clock()))
+
+    def _drop(self, job: _Job) -> None:
+        del self._jobs[job.id]
+        self._sums[job.id] = Sums(job.totals, job.lines)
+        if len(self._sums) > _ENDED:
+            del self._sums[next(iter(self._sums))]
+        # The claim stays: until Dask has forgotten the task it may yet give it to another worker.
+        future, job.future = job.future, None
+        if future is not None:
+            # Letting go of it may talk to Dask's loop.
+            self._orders.put(future.release)
+
+    # --- the executor ----------------------------------------------------------------------------------
+
+    @property
+    def jobs(self) -> Collection[int]:
+        """Jobs that were handed over and have not ended."""
+        return self._jobs.keys()
+
+    def start(self, job: int, argv: Sequence[str], cwd: str, env: Mapping[str, str]) -> None:
+        """Hand a job over; see `Executor.start`. Whether it could be started is told later."""
+        self._jobs[job] = _Job(job)
+        self._unsent.put({"run": self._run, "job": job, "argv": list(argv), "cwd": cwd, "env": dict(env)})
+        self._orders.put(self._submit)
+
+    def stop(self, job: int) -> None:
+        """End a job's whole tree, on whatever machine; see `Executor.stop`."""
+        found = self._jobs.get(job)
+        if found is not None and not found.is_stopping:
+            found.is_stopping = True
+            self._orders.put(partial(self._take_back, job, found.worker))
+
+    def kill_all(self) -> None:
+        """Let the cluster end everything: without this client nobody wants its tasks any more."""
+        self._report = lambda report: None
+        self._jobs.clear()
+
+    def close(self) -> None:
+        """Leave the cluster; see `Executor.close`."""
+        self.kill_all()
+        self._orders.put(None)
+        with contextlib.suppress(Exception):
+            self._client.unregister_worker_plugin(topic_of(self._run))
+        with contextlib.suppress(Exception):
+            self._client.close(timeout=2)
+        if self._own is not None:
+            self._own.kill()
+            self._own.wait()
+
+    # --- output ------------------------------------------------------------------------------------------
+
+    def tail(self, job: int) -> Tail:
+        """Return the end of what a job wrote; see `Executor.tail`."""
+        live = self._jobs.get(job)
+        if live is not None:
+            return Tail(*live.tails)
+        names = (log_name(job, "stdout"), log_name(job, "stderr"))
+        return Tail(*(decode(self._logs.read(name, -8192, 8192), True) for name in names))
+
+    def read_log(self, job: int, stream: Stream, offset: int, limit: int) -> bytes:
+        """Return a piece of a log; see `Executor.read_log`."""
+        return self._logs.read(log_name(job, stream), offset, limit)
+
+    def output(self, job: int, place: tuple[int, int], most: int, *, is_last: bool) -> Found:
+        """Return what a job wrote after a place; see `Executor.output`."""
+        return stored(self._logs, job, place, most, is_last=is_last, sums=self._sums.get(job))
+
+    def memory(self) -> int:
+        """Return nothing: the memory of other machines is not ours."""
+        return 0
+
+    def log_path(self, job: int, stream: Stream) -> str:
+        """Return where a log is; see `Executor.log_path`."""
+        return os.path.join(self._logs.path, log_name(job, stream))
+
+    def forget(self, jobs: Iterable[int]) -> None:
+        """Remove the logs of ended jobs; see `Executor.forget`."""
+        self._logs.remove(jobs)
