@@ -433,7 +433,7 @@ class StepUpMagics(Magics):
             answer = session.executor(*line.words, plain=line.options.get("plain", False))
         else:
             answer = session.where()
-        print(show.executor(answer))
+        print(show.executor(answer, os.environ.get("JUPYTERHUB_SERVICE_PREFIX", "")))
 
     def _pause(self, line: Line) -> None:
         self.extension.begin_session().pause(*line.words)

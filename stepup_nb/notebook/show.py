@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import Any
+from urllib.parse import urlsplit
 
 from stepup_nb.core.words import counted
 from stepup_nb.notebook import ansi, record
@@ -282,10 +283,21 @@ def history_page(rows: Sequence[Row], *, most: int = 40) -> Page:
     return [table, f"{counted(hidden, 'earlier job')}; stepup_nb.history() has all."] if hidden else [table]
 
 
-def executor(where: Mapping[str, Any]) -> str:
-    """Return in words where steps run."""
+def executor(where: Mapping[str, Any], hub: str = "") -> str:
+    """Return in words where steps run.
+
+    Parameters
+    ----------
+    where
+        ``kind``, ``address`` and ``dashboard``.
+    hub
+        ``JUPYTERHUB_SERVICE_PREFIX``: behind a hub only Jupyter's own port can be reached, and others through it.
+    """
     if where["kind"] == "local":
         return "steps run on this machine"
-    return f"steps run on the Dask cluster at {where['address']}" + (
-        f"; its dashboard: {where['dashboard']}" if where["dashboard"] else ""
-    )
+    words = f"steps run on the Dask cluster at {where['address']}"
+    dashboard = where["dashboard"]
+    if dashboard and hub:
+        parts = urlsplit(dashboard)
+        dashboard = f"{hub.rstrip('/')}/proxy/{parts.port or 80}{parts.path}"
+    return f"{words}; its dashboard: {dashboard}" if dashboard else words

@@ -341,3 +341,10 @@ def test_a_record_says_that_the_director_is_gone_where_that_matters():
     record = CellRecord()
     assert "director" in record.draw([step(state="RUNNING", started=1.0)], {"lost": True})["text/plain"]
     assert "director" not in record.draw([step()], {"lost": True})["text/plain"]
+
+
+def test_the_dashboard_of_a_cluster_goes_through_a_hub_where_there_is_one():
+    where = {"kind": "dask", "address": "tls://10.0.0.7:8786", "dashboard": "http://10.0.0.7:8787/status"}
+    assert show.executor(where).endswith("its dashboard: http://10.0.0.7:8787/status")
+    assert show.executor(where, "/user/ada/").endswith("its dashboard: /user/ada/proxy/8787/status")
+    assert show.executor({"kind": "local"}) == "steps run on this machine"
