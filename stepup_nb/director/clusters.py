@@ -48,6 +48,8 @@ class Home:
     workers: Callable[[], int]
     """Steps that run at once on this machine."""
     grace: float
+    door: str
+    """The director's socket."""
 
 
 def join(home: Home, request: dict[str, Any]) -> DaskExecutor:
@@ -104,6 +106,8 @@ def join(home: Home, request: dict[str, Any]) -> DaskExecutor:
             on_capacity=home.on_capacity,
             on_note=home.on_note,
             grace=home.grace,
+            door=home.door,
+            is_far=bool(os.environ.get("STEPUP_NB_FAR")),
         )
     except BaseException:
         client.close(timeout=2)

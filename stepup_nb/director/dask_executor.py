@@ -14,6 +14,7 @@ import contextlib
 import os
 import queue
 import secrets
+import socket
 import subprocess
 import threading
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -24,7 +25,7 @@ from typing import Any
 from distributed import Client, Future
 
 from stepup_nb.core.messages import JobBegan, JobEnded, JobLost, JobNotStarted
-from stepup_nb.director.dask_worker import StationPlugin, key_of, read_probe, run_job, topic_of
+from stepup_nb.director.dask_worker import StationPlugin, key_of, read_probe, run_job, talk, topic_of
 from stepup_nb.director.executor import Executor, Found, Stream, Tail
 from stepup_nb.director.output import LogFolder, Sums, decode, log_name, stored
 from stepup_nb.director.reactor import Reactor
@@ -83,6 +84,10 @@ class DaskExecutor(Executor):
         Called with a sentence for the user.
     grace
         Seconds between SIGTERM and SIGKILL, for good.
+    door
+        The director's socket, where jobs talk back to it.
+    is_far
+        See `Station`.
     """
 
     def __init__(
@@ -100,6 +105,8 @@ class DaskExecutor(Executor):
         on_capacity: Callable[[int | None], None],
         on_note: Callable[[str], None],
         grace: float,
+        door: str,
+        is_far: bool = False,
     ) -> None:
         self.grace = grace
         self.address = client.scheduler_info(n_workers=0)["address"]
@@ -117,6 +124,9 @@ class DaskExecutor(Executor):
         self._on_note = on_note
         self.blind: dict[str, str] = {}
         """Workers that do not see the project, and why; they get no jobs."""
+        self._door = door
+        self._calls: dict[tuple[str, int], socket.socket] = {}
+        """What jobs elsewhere say to the director, by their worker and its number of the call; the thread's own."""
         self._probe = secrets.token_hex(8)
         self._known: set[str] = set()
         """Workers that were asked whether they see it; only the thread's own."""
@@ -130,7 +140,7 @@ class DaskExecutor(Executor):
         os.makedirs(claims, mode=0o700, exist_ok=True)
         with open(os.path.join(claims, _PROBE), "w", encoding="ascii") as file:
             file.write(self._probe)
-        station = {"logs": logs.path, "cap": logs.cap, "grace": grace, "marker": marker}
+        station = {"logs": logs.path, "cap": logs.cap, "grace": grace, "marker": marker, "is_far": is_far}
         client.register_plugin(StationPlugin(marker, claims, station))
         client.subscribe_topic(topic_of(marker), self._on_event)
         client.subscribe_topic("all", self._on_event_of_all)
@@ -212,10 +222,47 @@ class DaskExecutor(Executor):
         workers = {a: w["nthreads"] for a, w in info.items() if a not in self.blind}
         self._reactor.post(partial(self._take_workers, workers))
 
+    def _talk(self, call: tuple[str, int], data: str) -> None:
+        """Say to the director what a job elsewhere says to it."""
+        line = self._calls.get(call)
+        if line is None:
+            if not data:
+                return
+            line = self._calls[call] = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            with contextlib.suppress(OSError):
+                line.connect(self._door)
+            threading.Thread(target=self._listen, args=(call, line), name="stepup-call", daemon=True).start()
+        with contextlib.suppress(OSError):
+            if data:
+                line.sendall(data.encode("latin-1"))
+            else:
+                line.shutdown(socket.SHUT_RDWR)
+
+    def _listen(self, call: tuple[str, int], line: socket.socket) -> None:
+        """Tell a job elsewhere what the director answers."""
+        data = b"begins"
+        while data:
+            try:
+                data = line.recv(1 << 16)
+            except OSError:
+                data = b""
+            self._orders.put(partial(self._answer, call, data))
+
+    def _answer(self, call: tuple[str, int], data: bytes) -> None:
+        if not data:
+            self._calls.pop(call).close()
+        worker, number = call
+        words = data.decode("latin-1")
+        self._client.run(talk, self._run, number, words, workers=[worker], on_error="ignore")
+
     # --- Dask's threads ------------------------------------------------------------------------------
 
     def _on_event(self, event: tuple[float, Message]) -> None:
-        self._reactor.post(partial(self._take, event[1]))
+        message = event[1]
+        if message["is"] == "talk":
+            self._orders.put(partial(self._talk, (message["worker"], message["call"]), message["data"]))
+        else:
+            self._reactor.post(partial(self._take, message))
 
     def _on_event_of_all(self, event: tuple[float, Message]) -> None:
         message = event[1]

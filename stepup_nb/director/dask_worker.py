@@ -46,6 +46,13 @@ def read_probe(path: str) -> str:
         return file.read()
 
 
+def talk(run: str, call: int, data: str, dask_worker: Any = None) -> None:
+    """Hand on what the director says to a job of this worker."""
+    plugin = dask_worker.plugins[topic_of(run)]
+    assert isinstance(plugin, StationPlugin)
+    plugin.talk(call, data)
+
+
 class StationPlugin(WorkerPlugin):
     """Keeps the station of a worker, as long as the worker and the director's session live.
 
@@ -108,6 +115,10 @@ class StationPlugin(WorkerPlugin):
         if job in self._waiting:
             self._send({"op": "stop", "job": job})
 
+    def talk(self, call: int, data: str) -> None:
+        """Hand on what the director says to a job."""
+        self._send({"op": "talk", "call": call, "data": data})
+
     def _claim(self, job: int) -> bool:
         try:
             os.makedirs(self._claims, mode=0o700, exist_ok=True)
@@ -160,8 +171,9 @@ class StationPlugin(WorkerPlugin):
         try:
             while data := line.recv(1 << 16):
                 for message in frames.feed(data):
-                    heard = self._waiting.get(message["job"])
-                    if heard is not None:
+                    if message["is"] == "talk":
+                        self._tell({**message, "worker": self._worker.address})
+                    elif (heard := self._waiting.get(message["job"])) is not None:
                         heard.put(message)
         except (OSError, ValueError):
             pass

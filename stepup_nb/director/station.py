@@ -5,7 +5,8 @@ Below a guard of its own, so that no process of any job outlives the worker. Kno
 On the line go frames. In: ``{"op": "start", "job", "argv", "cwd", "env"}`` and ``{"op": "stop", "job"}``. Out, with
 the number of the job: ``{"is": "started", "at"}`` or ``{"is": "refused", "words", "is_transient", "is_full"}``; then
 ``{"is": "output", "totals", "tails"}`` a few times a second while it writes; in the end ``{"is": "ended"}`` with the
-fields of `JobEnded`, ``totals`` and ``lines`` of its output.
+fields of `JobEnded`, ``totals`` and ``lines`` of its output. Both ways, ``{"op" or "is": "talk", "call", "data"}``:
+what a job and its director say to each other where the director's socket is on another machine; no data ends it.
 """
 
 from __future__ import annotations
@@ -14,7 +15,10 @@ import contextlib
 import dataclasses
 import os
 import selectors
+import shutil
 import socket
+import tempfile
+from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
 
@@ -26,10 +30,82 @@ from stepup_nb.director.local import LocalExecutor
 from stepup_nb.director.output import LogFolder
 from stepup_nb.director.reactor import Reactor, steady_clock
 
+DOOR = "STEPUP_DIRECTOR_SOCKET"
+"""Tells a job where its director is."""
 TELL_EVERY = 0.25
 """Seconds between two messages on what one job writes."""
 TOLD = 2048
 """Bytes of the end of each stream in such a message."""
+
+
+class Relay:
+    """A socket that stands for the director's, on a machine where that one is not.
+
+    Parameters
+    ----------
+    reactor
+        The loop.
+    say
+        Takes the number of a call and what a job has said, nothing when it has hung up.
+    """
+
+    def __init__(self, reactor: Reactor, say: Callable[[int, bytes], None]) -> None:
+        self._reactor = reactor
+        self._say = say
+        self._calls: dict[int, socket.socket] = {}
+        self._count = 0
+        # 0700, and short enough for a socket's path.
+        self._folder = tempfile.mkdtemp(prefix="stepup-nb-", dir="/tmp")
+        self.path = os.path.join(self._folder, "socket")
+        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._listener.bind(self.path)
+        self._listener.listen(64)
+        reactor.watch(self._listener.fileno(), selectors.EVENT_READ, self._accept)
+
+    def hear(self, call: int, data: bytes) -> None:
+        """Hand on what the director says, or that it has hung up."""
+        line = self._calls.get(call)
+        if line is None:
+            return
+        try:
+            if data:
+                line.sendall(data)
+                return
+        except OSError:
+            pass
+        self._hang_up(call)
+
+    def close(self) -> None:
+        """Hang up, and remove the socket."""
+        for call in list(self._calls):
+            self._hang_up(call)
+        self._reactor.unwatch(self._listener.fileno())
+        self._listener.close()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _accept(self) -> None:
+        line, _ = self._listener.accept()
+        # A job that does not read its answers shall not keep the others waiting for long.
+        line.settimeout(1.0)
+        self._count += 1
+        call = self._count
+        self._calls[call] = line
+        self._reactor.watch(line.fileno(), selectors.EVENT_READ, lambda: self._read(call, line))
+
+    def _read(self, call: int, line: socket.socket) -> None:
+        try:
+            data = line.recv(1 << 16)
+        except OSError:
+            data = b""
+        self._say(call, data)
+        if not data:
+            self._hang_up(call)
+
+    def _hang_up(self, call: int) -> None:
+        line = self._calls.pop(call, None)
+        if line is not None:
+            self._reactor.unwatch(line.fileno())
+            line.close()
 
 
 class Station:
@@ -47,16 +123,28 @@ class Station:
         See `LogFolder` and `LocalExecutor`.
     marker
         The run of the director.
+    is_far
+        Whether the director's socket is out of reach even if a path says otherwise: for tests.
     """
 
     def __init__(
-        self, reactor: Reactor, line: socket.socket, *, logs: str, cap: int, grace: float, marker: str
+        self,
+        reactor: Reactor,
+        line: socket.socket,
+        *,
+        logs: str,
+        cap: int,
+        grace: float,
+        marker: str,
+        is_far: bool = False,
     ) -> None:
         self.is_ending = False
         self._reactor = reactor
         self._line = line
         self._frames = Frames()
         self._clock = steady_clock()
+        self._is_far = is_far
+        self._relay: Relay | None = None
         self._writers: set[int] = set()
         """Jobs that wrote something since the last message about them."""
         self.executor = LocalExecutor(
@@ -90,6 +178,9 @@ class Station:
         for order in orders:
             if order["op"] == "stop":
                 self.executor.stop(order["job"])
+            elif order["op"] == "talk":
+                if self._relay is not None:
+                    self._relay.hear(order["call"], order["data"].encode("latin-1"))
             else:
                 self._start(order)
         if not data:
@@ -98,13 +189,31 @@ class Station:
     def _start(self, order: dict[str, Any]) -> None:
         job = order["job"]
         try:
-            self.executor.start(job, order["argv"], order["cwd"], order["env"])
+            self.executor.start(job, order["argv"], order["cwd"], self._with_door(order["env"]))
         except CannotStart as cannot:
             self._say(
                 job, "refused", words=cannot.words, is_transient=cannot.is_transient, is_full=cannot.is_full
             )
         else:
             self._say(job, "started", at=self._clock())
+
+    def _with_door(self, env: dict[str, str]) -> dict[str, str]:
+        """Return a job's environment with a socket that is here."""
+        if not self._is_far and os.path.exists(env.get(DOOR, "")):
+            return env
+        if self._relay is None:
+            self._relay = Relay(self._reactor, self._talk)
+        return {**env, DOOR: self._relay.path}
+
+    def _talk(self, call: int, data: bytes) -> None:
+        with contextlib.suppress(OSError):
+            self._line.sendall(frame({"is": "talk", "call": call, "data": data.decode("latin-1")}))
+
+    def close(self) -> None:
+        """End all jobs, and let go of everything."""
+        self.executor.close()
+        if self._relay is not None:
+            self._relay.close()
 
     def _wrote(self, job: int) -> None:
         if job not in self._writers:
@@ -149,7 +258,7 @@ def main(given: dict[str, Any]) -> int:
         reactor = Reactor()
         ends.callback(reactor.close)
         station = Station(reactor, line, **given)
-        ends.callback(station.executor.close)
+        ends.callback(station.close)
         processes.watch_parent(reactor, station.end, guard)
         station.run()
     return 0

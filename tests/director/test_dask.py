@@ -170,7 +170,13 @@ def test_its_output_comes_while_it_runs_and_is_complete_in_the_end(remote, noteb
     assert remote.log("talks") == expected
 
 
-def test_a_step_there_declares_and_amends_as_here(remote, notebook):
+@pytest.mark.parametrize("is_far", [False, True])
+def test_a_step_there_declares_and_amends_as_here(notebook, cluster, monkeypatch, is_far):
+    if is_far:
+        # As on a machine where the director's socket is not.
+        monkeypatch.setenv("STEPUP_NB_FAR", "1")
+    remote = notebook.begin()
+    remote.executor("dask", cluster.address, security=cluster.security)
     notebook.write("more.txt", "1")
     code = (
         f"#!{sys.executable}\nfrom stepup_nb.api import amend, runsh\n"
