@@ -7,7 +7,6 @@ a plan: a function that declares steps through its `Script` while its job runs.
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from itertools import count
@@ -69,6 +68,7 @@ from stepup_nb.core.model import (
     StepState,
 )
 from stepup_nb.core.scheduler import Restored, Scheduler
+from stepup_nb.core.simulate import Agenda
 from stepup_nb.core.uptodate import Record
 
 Plan = Callable[["Script"], object]
@@ -196,6 +196,8 @@ class Sim:
     """The environment."""
     writes_volatiles: bool = False
     """Commands write their by-products, too."""
+    is_narrated: bool = False
+    """Somebody listens to why each thing is decided as it is."""
 
     def __post_init__(self) -> None:
         self.scheduler = Scheduler(self.workers, self.restored)
@@ -203,6 +205,8 @@ class Sim:
         self.now = 0.0
         self.lines: list[str] = []
         self.log: list[LogLine] = []
+        self.said: list[str] = []
+        self.scheduler.narrate(self.is_narrated)
         self.commands: dict[str, Behaviour] = {}
         self.started: list[str] = []
         self.history: list[Job] = []
@@ -211,7 +215,7 @@ class Sim:
         self.refused: set[int] = set()
         """Jobs that could not be started, whether or not that was reported."""
         self.running: dict[int, StartJob] = {}
-        self._agenda: list[tuple[float, int, Callable[[], None]]] = []
+        self._agenda: Agenda[Callable[[], None]] = Agenda()
         self._numbers = count()
         self._states: dict[str, StepState] = {}
         self._inodes: dict[str, int] = {}
@@ -512,7 +516,7 @@ class Sim:
         return FileHash(f"sim:{content}", len(content), 0o100644, inode, inode, written, 0)
 
     def _advance(self, until: float | None = None) -> bool:
-        due = self._agenda[0][0] if self._agenda else None
+        due = self._agenda.due
         wake = self.scheduler.next_time()
         if wake is not None and (due is None or wake < due):
             if until is not None and wake > until:
@@ -522,16 +526,16 @@ class Sim:
             return True
         if due is None or (until is not None and due > until):
             return False
-        self.now = due
-        heapq.heappop(self._agenda)[2]()
+        self.now, call = self._agenda.take()
+        call()
         return True
 
     def _drain(self) -> None:
-        while self._agenda and self._agenda[0][0] <= self.now:
-            heapq.heappop(self._agenda)[2]()
+        while self._agenda.due is not None and self._agenda.due <= self.now:
+            self._agenda.take()[1]()
 
     def _at(self, time: float, call: Callable[[], None]) -> None:
-        heapq.heappush(self._agenda, (time, next(self._numbers), call))
+        self._agenda.put(time, call)
 
     def _hand_in(self, message: Command | Report) -> Decision:
         before = snapshot(self.scheduler) if self.is_comparing and self.is_checking else None
@@ -546,6 +550,7 @@ class Sim:
                 assert snapshot(self.scheduler) == before, "a refusal changed something"
         self._save(decision)
         self.log += decision.lines
+        self.said += decision.said
         for key, step in decision.steps.items():
             if step.state is not self._states.get(key):
                 if step.state is CHECKING and self.is_checking:

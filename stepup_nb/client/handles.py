@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from typing import TYPE_CHECKING, Any
 
 from stepup_nb.core.errors import StepUpError
@@ -158,3 +158,9 @@ class StepHandle:
             return f"<step {self.name!r}>"
         reason = f": {row['reason']}" if row["reason"] else ""
         return visible(f"<step {row['label']!r} {row['state']}{reason}>")
+
+
+def names_of(*steps: StepHandle | str | Iterable[StepHandle | str]) -> list[str]:
+    """Return the names of steps that are given as handles, names, or several of them at once."""
+    several = ([one] if isinstance(one, str | StepHandle) else one for one in steps)
+    return [step.name if isinstance(step, StepHandle) else step for one in several for step in one]

@@ -28,7 +28,7 @@ def usable_cores(
         float(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
     ]
     limits += _quota(environ.get("CPU_LIMIT", ""), "1")
-    for folder in _groups(cgroup, own):
+    for folder in _groups(cgroup, own, "cpu"):
         limits += _quota(*_words(folder / "cpu.max"))
         limits += _quota(*_words(folder / "cpu.cfs_quota_us"), *_words(folder / "cpu.cfs_period_us"))
     return max(1, math.floor(min(limits)))
@@ -39,35 +39,57 @@ def usable_memory(
     cgroup: Path = Path("/sys/fs/cgroup"),
     own: Path = Path("/proc/self/cgroup"),
 ) -> int | None:
-    """Return how many bytes of memory a container, a hub or the machine leaves us; None where nobody says.
+    """Return how many bytes of memory a container, a hub or the machine leaves us; None where nobody says."""
+    limit = memory_limit(environ, cgroup, own)
+    return None if limit is None else limit[0]
+
+
+def memory_limit(
+    environ: Mapping[str, str] = os.environ,
+    cgroup: Path = Path("/sys/fs/cgroup"),
+    own: Path = Path("/proc/self/cgroup"),
+) -> tuple[int, str] | None:
+    """Return how many bytes of memory are left us, and whose limit that is in words; None where nobody says.
 
     Parameters
     ----------
     environ
-        ``MEM_LIMIT`` is what JupyterHub sets.
+        ``MEM_LIMIT`` is what JupyterHub sets, and Binder with it.
     cgroup, own
-        As in `usable_cores`; ``memory.max`` is version 2's.
+        As in `usable_cores`; version 2 has ``memory.max``, version 1 ``memory.limit_in_bytes``.
     """
-    limits = _quota(environ.get("MEM_LIMIT", ""), "1")
-    for folder in _groups(cgroup, own):
-        limits += _quota(*_words(folder / "memory.max"), "1")
+    limits = [(bytes, "this container's limit") for bytes in _memory_of_groups(cgroup, own)]
+    limits += [(bytes, "MEM_LIMIT of this server") for bytes in _quota(environ.get("MEM_LIMIT", ""), "1")]
     try:
-        limits.append(float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")))
+        all_there_is = float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
     except (ValueError, OSError):
         pass
-    return int(min(limits)) if limits else None
+    else:
+        # Version 1 writes a number without end where there is no limit.
+        limits = [limit for limit in limits if limit[0] < all_there_is]
+        limits.append((all_there_is, "this machine's memory"))
+    if not limits:
+        return None
+    bytes, words = min(limits, key=lambda limit: limit[0])
+    return int(bytes), words
 
 
-def _groups(cgroup: Path, own: Path) -> Iterator[Path]:
+def _memory_of_groups(cgroup: Path, own: Path) -> Iterator[float]:
+    for folder in _groups(cgroup, own, "memory"):
+        yield from _quota(*_words(folder / "memory.max"), "1")
+        yield from _quota(*_words(folder / "memory.limit_in_bytes"), "1")
+
+
+def _groups(cgroup: Path, own: Path, controller: str) -> Iterator[Path]:
     """Yield the folders of the groups that this process is in, with those around them."""
     yield cgroup
-    yield cgroup / "cpu"
+    yield cgroup / controller
     for line in _lines(own):
         # "0::/user.slice/session" in version 2, "4:cpu,cpuacct:/docker/1f" in version 1
         _, controllers, path = (*line.split(":", 2), "", "")[:3]
-        if controllers and "cpu" not in controllers.split(","):
+        if controllers and controller not in controllers.split(","):
             continue
-        root = cgroup / "cpu" if controllers else cgroup
+        root = cgroup / controller if controllers else cgroup
         parts = [part for part in path.split("/") if part not in ("", "..")]
         for number in range(len(parts), 0, -1):
             yield root.joinpath(*parts[:number])

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import glob
+import math
 import os
 import secrets
 import sys
@@ -102,6 +103,7 @@ class Session:
         self._is_watching = False
         self._elsewhere: Message | None = None
         """What asked for a cluster, as long as steps run there."""
+        self._is_watching = self._is_narrating = False
         self._environment: dict[str, str] | None = None
         self._environment_kept: dict[Any, Any] = {}
         self._environment_name = ""
@@ -117,6 +119,8 @@ class Session:
         """Returns when everything that is shown is up to date."""
         self.notes: list[str] = []
         """What the director said when it started."""
+        self.began = math.inf
+        """When the first director of this session was started, in seconds since the epoch: its jobs are later."""
 
     @property
     def place(self) -> Place:
@@ -220,6 +224,7 @@ class Session:
         )
 
     def _start(self) -> None:
+        self.began = min(self.began, time.time())
         host = self._launch(self.place, self._workers)
         try:
             connection = self._connection_to(host)
@@ -254,6 +259,8 @@ class Session:
             except UsageError as error:
                 self._elsewhere = None
                 self._on_news(f"Steps run on this machine again. {error.what}")
+        if self._is_narrating:
+            connection.request("narrate", on=True)
         messages = list(self._told.messages())
         if not messages and not self._pauses:
             return
@@ -344,6 +351,11 @@ class Session:
                 message: Message = {"op": "CloseScope", "scope": scope, "is_ok": is_ok}
                 self._with_director(lambda owner: owner.request(**message))
                 self._told.close(message)
+
+    @property
+    def is_in_cell(self) -> bool:
+        """Whether what this context declares is a cell's: of a widget's callback it is not."""
+        return _current_scope.get() != SESSION_SCOPE
 
     # --- declaring -----------------------------------------------------------------------------
 
@@ -471,6 +483,12 @@ class Session:
             self._is_watching = is_on
         return by
 
+    def narrate(self, is_on: bool) -> None:
+        """Have events say why each thing is decided as it is (``said``), or no longer."""
+        self._ask("narrate", on=is_on)
+        with self._lock:
+            self._is_narrating = is_on
+
     def static(self, *paths: Any) -> list[str]:
         """Declare static files, patterns allowed; return their paths relative to the root."""
         root = self.place.root
@@ -516,6 +534,18 @@ class Session:
     def nodes(self) -> list[dict[str, Any]]:
         """Return the graph, node by node, for `core.graphs`."""
         return list(self._ask("nodes")["nodes"])
+
+    def links(self) -> list[list[Any]]:
+        """Return name, inputs, outputs and the steps it comes after, of each declared step."""
+        return list(self._ask("graph")["nodes"])
+
+    def declarations(self) -> list[tuple[Key, Message]]:
+        """Return what this session has declared and what of it holds, each with what it is about.
+
+        What a plan declares is not in it, but the plan is.
+        """
+        with self._lock:
+            return list(self._told.declarations())
 
     def pool(self, name: str, size: Any, tokens: Iterable[str] = ()) -> dict[str, Any]:
         """Define or resize a pool; return its name and notes."""
@@ -625,6 +655,10 @@ class Session:
         """Return where steps run: ``kind``, ``address`` and ``dashboard``."""
         return self._ask("where")
 
+    def use_warm(self, is_on: bool) -> None:
+        """Start Python steps in interpreters that wait for them, or each in a fresh one."""
+        self._ask("warm", on=is_on)
+
     def run(self) -> None:
         """Look at all known files, end a drain, and go on."""
         self._ask("Run")
@@ -679,6 +713,10 @@ class Session:
     def history(self) -> list[dict[str, Any]]:
         """Return a row per job, over all sessions, newest last."""
         return list(self._ask("history")["rows"])
+
+    def workload(self) -> dict[str, Any]:
+        """Return steps, durations and limits, for `core.whatif`."""
+        return self._ask("workload")
 
     def log(self, step: str, stream: str = "stdout") -> bytes:
         """Return all that the log kept of a step's last job."""

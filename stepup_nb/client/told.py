@@ -61,6 +61,13 @@ class Told:
             scope.now.pop(key, None)
             scope.kept.pop(key, None)
 
+    def declarations(self) -> Iterator[tuple[Key, Message]]:
+        """Yield what is declared and holds, with what it is about: not what a round under way has left out so far."""
+        for scope in self._scopes.values():
+            if scope.opening is None or scope.closing is not None:
+                yield from scope.kept.items()
+            yield from scope.now.items()
+
     def messages(self) -> Iterator[tuple[Key | None, Message]]:
         """Yield what a new director has to be told, each with what it is about."""
         for name, scope in self._scopes.items():

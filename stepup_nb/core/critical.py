@@ -6,6 +6,7 @@ tail of those that wait for it. It only orders what may start, so it may lag beh
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from itertools import chain
 
@@ -37,7 +38,11 @@ class CriticalPath:
         for supplier in suppliers(self._graph, step):
             self._stale[supplier.key] = supplier
 
-    def work_out(self) -> list[Step]:
+    def be_sure(self) -> None:
+        """Take note that all tails are right as they are."""
+        self._stale.clear()
+
+    def work_out(self, *, at_any_price: bool = False) -> list[Step]:
         """Bring the tails up to date where that is worth its time; return the steps whose tail changed.
 
         Adding one step at the end of a long chain changes the tails of all of it. So that a chain of any length
@@ -46,7 +51,7 @@ class CriticalPath:
         """
         if len(self._stale) <= self._patience:
             return []
-        budget = PROMPT + PER_CHANGE * len(self._stale)
+        budget: float = math.inf if at_any_price else PROMPT + PER_CHANGE * len(self._stale)
         behind: dict[str, list[Step]] = {}
         ahead: dict[str, list[Step]] = {}
         unknown: dict[str, int] = {}

@@ -712,6 +712,8 @@ class Declaring(Engine):
         self, pool: Pool, size: int | None, *, is_defined: bool, tokens: tuple[str, ...]
     ) -> None:
         was_closed = pool.size == 0
+        if self.narrator is not None and is_defined:
+            self.narrator.resized(pool, size)
         pool.size, pool.is_defined, pool.tokens = size, is_defined, tokens
         self._out.pools[pool.name] = pool
         self._review.extend(self._pool_waiters.pop(pool.name, {}).values())

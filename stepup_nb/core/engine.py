@@ -73,6 +73,8 @@ class Engine(Amending):
             if best is None:
                 break
             self._start(best)
+        if self.narrator is not None:
+            self._out.said += self.narrator.tell()
 
     def _review_step(self, step: Step) -> None:
         """Move a step on if its conditions changed."""
@@ -88,6 +90,8 @@ class Engine(Amending):
             if obstacle:
                 if obstacle != step.reason:
                     self._touch(step, obstacle)
+                    if self.narrator is not None:
+                        self.narrator.waits(step, obstacle)
             else:
                 self._check(step)
         elif step.state is QUEUED:
@@ -265,12 +269,15 @@ class Engine(Amending):
         self._next_job += 1
         job.why = "; ".join(step.why[:3])
         job.reads, job.writes = spec.inp, (*spec.out, *spec.vol)
-        self.pools.take(step, job)
+        is_reserved = self.pools.is_reserved(step)
+        overtaken = self.pools.take(step, job)
         self._move(step, RUNNING, job.why)
         step.job = job
         step.skipped = False
         self.jobs[job.id] = job
         self._out.jobs[job.id] = job
+        if self.narrator is not None:
+            self.narrator.started(step, job, overtaken, is_reserved=is_reserved)
         if spec.inp and step.checked != self._turn:
             # It stood in line for a while: are the inputs still those of the check?
             step.token = self._look(spec.inp, Looking("confirm", step, job))

@@ -15,9 +15,10 @@ Codes are stable. The hundreds say where to look: 1 options and names, 2 session
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
-from stepup_nb.core.words import visible
+from stepup_nb.core.words import did_you_mean, visible
 
 
 class StepUpError(Exception):
@@ -72,6 +73,14 @@ class _Block(StepUpError):
 
 class UsageError(_Block):
     """The user can mend it."""
+
+
+def no_pool(name: str, known: Iterable[str]) -> UsageError:
+    """Return what is raised for a pool that nobody defined, given those that are."""
+    hint = did_you_mean(name, known)
+    return UsageError(
+        "SNB-502", f"There is no pool '{name}'{hint or '.'}", "", f"define it with '%pool {name} 2'"
+    )
 
 
 class OwnerError(UsageError):

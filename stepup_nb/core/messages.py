@@ -453,6 +453,8 @@ class Decision:
     settings: bool = False
     """Workers, a pause, a drain, the phase, or how the session is to end changed."""
     lines: list[LogLine] = field(default_factory=list)
+    said: list[str] = field(default_factory=list)
+    """Why it was decided so, in sentences, while somebody listens."""
     ended: list[WaitEnded] = field(default_factory=list)
     amended: list[Amended] = field(default_factory=list)
     globbed: list[Globbed] = field(default_factory=list)

@@ -42,6 +42,7 @@ from stepup_nb.core.model import (
     StepState,
     Stop,
 )
+from stepup_nb.core.narration import Narrator
 from stepup_nb.core.pools import Pools
 from stepup_nb.core.words import did_you_mean
 
@@ -117,6 +118,8 @@ class Moving:
         """PENDING steps that wait for a pool's definition, or for a larger size of it."""
         self._hash_env: Callable[[str, str], str | None] = lambda environment, name: None
         """Returns the keyed hash of a variable's value in an environment; None where it is not set."""
+        self.narrator: Narrator | None = None
+        """Is told of every decision, while somebody listens."""
         self._may_be_stuck = False
         """Since waits were looked at, something that steps wait for may have come to nothing."""
 
@@ -195,6 +198,8 @@ class Moving:
             if self.pools.is_draining or self.pools.closed(step.spec.pool):
                 self._may_be_stuck = True
             self._touch_pools(step.spec)
+        if self.narrator is not None:
+            self.narrator.moved(step, old, reason)
 
     def _review_products(self, creator: Step) -> None:
         """What a step declared goes on as long as it, and its own creator in turn, runs or has succeeded."""

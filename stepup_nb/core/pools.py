@@ -33,14 +33,24 @@ def rank(step: Step) -> Rank:
 class _Line:
     """The waiting steps that ask for the same slots."""
 
-    def __init__(self) -> None:
+    def __init__(self, request: Request) -> None:
+        self.pools = frozenset(name for name, _ in request)
         self.waiting: OrderedDict[str, Step] = OrderedDict()
         """In order of becoming QUEUED."""
+        self.oldest: Step
+        """The first of them; it is asked for at every start of any other step."""
         self._ranked: list[tuple[Rank, str]] = []
 
     def add(self, step: Step) -> None:
+        if not self.waiting:
+            self.oldest = step
         self.waiting[step.key] = step
         self.rerank(step)
+
+    def remove(self, step: Step) -> None:
+        del self.waiting[step.key]
+        if step is self.oldest and self.waiting:
+            self.oldest = next(iter(self.waiting.values()))
 
     def rerank(self, step: Step) -> None:
         # Entries with an old rank stay in the heap; `best` drops them when they come up.
@@ -53,9 +63,6 @@ class _Line:
             if step is not None and rank(step) == ranked:
                 return step
             heapq.heappop(self._ranked)
-
-    def oldest(self) -> Step:
-        return next(iter(self.waiting.values()))
 
 
 class Pools:
@@ -103,13 +110,13 @@ class Pools:
         step.overtaken = 0
         line = self._lines.get(step.spec.pool)
         if line is None:
-            line = self._lines[step.spec.pool] = _Line()
+            line = self._lines[step.spec.pool] = _Line(step.spec.pool)
         line.add(step)
 
     def dequeue(self, step: Step) -> None:
         """Let the step wait no longer."""
         line = self._lines[step.spec.pool]
-        del line.waiting[step.key]
+        line.remove(step)
         if not line.waiting:
             del self._lines[step.spec.pool]
         self._reserved.pop(step.key, None)
@@ -191,14 +198,15 @@ class Pools:
                     best = step
         return best
 
-    def take(self, step: Step, job: Job) -> None:
-        """Give the step's slots and a worker to the job, and remember whom it overtook."""
+    def take(self, step: Step, job: Job) -> list[Step]:
+        """Give the step's slots and a worker to the job; return whom it overtook, which is remembered."""
+        overtaken = []
+        place, taken = step.place, [name for name, _ in step.spec.pool]
         for request, line in self._lines.items():
-            oldest = line.oldest()
-            if oldest.place < step.place and (
-                _share_a_pool(request, step.spec.pool) or self._fits(request, {})
-            ):
+            oldest = line.oldest
+            if oldest.place < place and (not line.pools.isdisjoint(taken) or self._fits(request, {})):
                 oldest.overtaken += 1
+                overtaken.append(oldest)
                 if oldest.overtaken >= OVERTAKES:
                     self._reserved[oldest.key] = oldest
         self.dequeue(step)
@@ -210,6 +218,7 @@ class Pools:
             job.slots[name] = _free_numbers(pool.held, slots)
             for number in job.slots[name]:
                 pool.held[number] = job.id
+        return overtaken
 
     def give_back(self, job: Job) -> None:
         """Take back what the job holds."""
@@ -237,23 +246,27 @@ class Pools:
             return "the cluster is gone: '%stepup executor local' goes on here"
         return next((f"pool '{name}' is closed" for name, _ in request if self.pools[name].size == 0), "")
 
-    def why(self, step: Step) -> str:
-        """Say why a QUEUED step has not started: by the predicate that decides."""
+    def halted(self, request: Request) -> str:
+        """Say what keeps the request waiting however many slots are free, or return an empty text."""
         if self.is_draining:
             return "draining: '%stepup run' goes on"
         if self.is_paused:
             return "paused"
         if self.shortage:
             return self.shortage
-        request = step.spec.pool
         for name, _ in request:
             if self.pools[name].is_paused:
                 return f"pool '{name}' is paused"
-        if closed := self.closed(request):
-            return closed
-        for name, slots in request:
-            if not self._fits((PoolRequest(name, slots),), {}):
-                return f"waits for {'a slot' if slots == 1 else f'{slots} slots'} in pool '{name}'"
+        return self.closed(request)
+
+    def why(self, step: Step) -> str:
+        """Say why a QUEUED step has not started: by the predicate that decides."""
+        request = step.spec.pool
+        if halted := self.halted(request):
+            return halted
+        if (lacking := self.lacking(step)) is not None:
+            name, slots = lacking
+            return f"waits for {'a slot' if slots == 1 else f'{slots} slots'} in pool '{name}'"
         claims: dict[str, int] = {}
         for other in self._reservations():
             if other is step:
@@ -262,6 +275,20 @@ class Pools:
             if not self._fits(request, claims):
                 return f"slots reserved for {other.label}"
         return "waits for a worker"
+
+    def lacking(self, step: Step) -> PoolRequest | None:
+        """Return the first of a step's pools that has not enough free slots, with the number it needs."""
+        return next((asked for asked in step.spec.pool if not self._fits((asked,), {})), None)
+
+    def rivals(self, step: Step) -> list[Step]:
+        """Return the first of each line that waits for one of a step's pools; of all where it asks for none."""
+        taken = [name for name, _ in step.spec.pool]
+        lines = (line for line in self._lines.values() if not taken or not line.pools.isdisjoint(taken))
+        return [line.best() for line in lines]
+
+    def is_reserved(self, step: Step) -> bool:
+        """Tell whether free slots are kept for a step."""
+        return step.key in self._reserved
 
     def reserved_for(self, pool: str) -> Step | None:
         """Return the step that free slots of the pool are kept for, if any."""
@@ -288,10 +315,6 @@ class Pools:
             return
         for name, slots in request:
             claims[name] = claims.get(name, 0) + slots
-
-
-def _share_a_pool(a: Request, b: Request) -> bool:
-    return any(name == other for name, _ in a for other, _ in b)
 
 
 def _free_numbers(held: Mapping[int, int], number: int) -> tuple[int, ...]:

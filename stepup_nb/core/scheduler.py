@@ -13,7 +13,7 @@ from typing import Any
 
 from stepup_nb.core.declaring import Declaring
 from stepup_nb.core.engine import coarse
-from stepup_nb.core.errors import UsageError
+from stepup_nb.core.errors import UsageError, no_pool
 from stepup_nb.core.looking import searches
 from stepup_nb.core.messages import (
     Amend,
@@ -74,7 +74,7 @@ from stepup_nb.core.model import (
     Stop,
 )
 from stepup_nb.core.moving import RUN, STARTUP, WATCH, Looking
-from stepup_nb.core.words import did_you_mean
+from stepup_nb.core.narration import Narrator
 
 
 @dataclass(slots=True)
@@ -211,6 +211,10 @@ class Scheduler(Declaring):
         """Say what the values of variables are: given an environment and a name, a keyed hash, or None."""
         self._hash_env = hash_env
 
+    def narrate(self, is_on: bool) -> None:
+        """Have the next decisions put into sentences, or no longer: `Decision.said`."""
+        self.narrator = Narrator(self.pools, self.jobs, self._label) if is_on else None
+
     def next_time(self) -> float | None:
         """Return when the scheduler wants a `Tick` at the latest, or None."""
         return self._timers[0][0] if self._timers else None
@@ -229,10 +233,7 @@ class Scheduler(Declaring):
     def _existing(self, name: str) -> Pool:
         pool = self.pools.pools.get(name)
         if pool is None or not pool.is_defined:
-            hint = did_you_mean(name, [p.name for p in self.pools.defined()])
-            raise UsageError(
-                "SNB-502", f"There is no pool '{name}'{hint or '.'}", "", f"define it with '%pool {name} 2'"
-            )
+            raise no_pool(name, [p.name for p in self.pools.defined()])
         return pool
 
     def _pause(self, m: Pause) -> None:

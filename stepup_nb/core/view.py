@@ -6,7 +6,7 @@ is added by the director.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from stepup_nb.core.messages import FilesRemoved
@@ -136,6 +136,54 @@ def links(scheduler: Scheduler) -> Row:
             for step in scheduler.graph.steps.values()
             if step.is_live
         ]
+    }
+
+
+def workload(scheduler: Scheduler, earlier: Callable[[], Mapping[str, float]]) -> Row:
+    """Return what is known of the work that all steps are together, and the limits in force.
+
+    The steps are those that are declared; where none is, those that were when the last session ended. A step has
+    the keys that `core.workload` reads; those that say nothing are left out.
+
+    Parameters
+    ----------
+    scheduler
+        Who knows.
+    earlier
+        Returns the seconds that the last success of each step took, as the history has it: asked once, if a step's
+        last job was none.
+    """
+    steps = [s for s in _in_order(scheduler.graph.steps.values()) if not s.is_retired]
+    if any(s.is_live for s in steps):
+        steps = [s for s in steps if s.is_live and not scheduler.is_idle_option(s)]
+    history: Mapping[str, float] | None = None
+    rows = []
+    for step in steps:
+        duration = None
+        if step.last is not None:
+            if step.last.outcome is Outcome.SUCCEEDED:
+                duration = _duration(step.last)
+            else:
+                history = earlier() if history is None else history
+                duration = history.get(step.key)
+        spec, scope = step.spec, step.scope
+        more = {
+            "inp": spec.inp,
+            "out": spec.out,
+            "after": [name if to is None else to.key for name, to in step.needs_after.items()] or spec.after,
+            "pool": dict(spec.pool),
+            "priority": spec.priority,
+            "block": spec.block,
+            "creator": None if scope is None or scope.owner is None else scope.owner.key,
+        }
+        known = {"name": step.key, "duration": duration, "estimate": step.estimate}
+        if duration is None:
+            known["duration"] = spec.duration
+        rows.append(known | {name: value for name, value in more.items() if value})
+    return {
+        "workers": scheduler.pools.workers,
+        "pools": {pool.name: pool.size for pool in scheduler.pools.defined()},
+        "steps": rows,
     }
 
 

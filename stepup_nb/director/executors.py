@@ -125,6 +125,10 @@ class Executors(Executor):
             self._leave()
             self._on_capacity(None)
 
+    def use_warm(self, is_on: bool) -> None:
+        """Start this machine's Python steps in interpreters that wait for them, or each in a fresh one."""
+        self._local.use_warm(is_on)
+
     def _place(self, job: int) -> Executor:
         for cluster in (self._cluster, *self._left):
             if cluster is not None and job in cluster.jobs:

@@ -28,7 +28,7 @@ from stepup_nb.director.output import LogFolder
 from stepup_nb.director.reactor import Reactor, steady_clock
 from stepup_nb.director.remove import remove_files
 from stepup_nb.director.server import Server
-from stepup_nb.director.starting import Door, Place
+from stepup_nb.director.starting import RUNNER, Door, Place
 from stepup_nb.director.store import Store, key
 
 
@@ -141,6 +141,8 @@ def _serve(arguments: Arguments, lock: owner.Lock, say: Callable[[dict[str, Any]
             on_output=director.on_output,
             grace=limits.grace,
             owns_process=arguments.guard is not None,
+            python=(sys.executable, RUNNER),
+            is_warm=bool(limits.warm),
         )
 
         def on_capacity(number: int | None) -> None:

@@ -22,6 +22,8 @@ class Limits:
     """Jobs of one step that the history keeps."""
     hash_threads: int = 2
     """Threads that look at files as long as no file keeps one waiting."""
+    warm: int = 1
+    """1: Python steps start in interpreters that wait for them; 0: each in a fresh one."""
 
 
 def limits_from(environment: Mapping[str, str]) -> Limits:
@@ -43,13 +45,15 @@ def limits_from(environment: Mapping[str, str]) -> Limits:
             number = int(words) if is_whole else float(words)
         except ValueError:
             number = -1
-        least = 0 if field.name in ("log_cap", "grace") else 1
-        if not least <= number <= 2**53:
+        least = 0 if field.name in ("log_cap", "grace", "warm") else 1
+        most = 1 if field.name == "warm" else 2**53
+        if not least <= number <= most:
             kind = "a whole number" if is_whole else "a number"
+            wanted = "0 or 1" if most == 1 else f"{kind} of at least {least}"
             raise UsageError(
                 "SNB-109",
                 f"The environment variable {name} is '{words[:40]}'.",
-                f"{kind} of at least {least} is expected",
+                f"{wanted} is expected",
                 f"write {name}={field.default}, which is what holds without it",
             )
         found[field.name] = number

@@ -23,6 +23,7 @@ from stepup_nb.director import faults, processes, spawn
 from stepup_nb.director.executor import CannotStart, Executor, Found, Reporter, Stream, Tail
 from stepup_nb.director.output import CHUNK, TAIL, LogFolder, Output, Sums, decode, log_name, stored
 from stepup_nb.director.reactor import Reactor, Timer
+from stepup_nb.director.warm import Warm
 
 _LINGER = 0.1
 """Seconds in which what a command leaves behind may end by itself, as the `tee` of `> >(tee log)` does."""
@@ -134,6 +135,10 @@ class LocalExecutor(Executor):
     owns_process
         Whether all children of this process are jobs or come from them, as in a director of its own. In a
         thread of another program (tests), only what certainly comes from a job is touched.
+    python
+        The words that a Python step begins with: such commands are started in processes that wait for them; see `warm`.
+    is_warm
+        Whether they are to begin with.
     """
 
     def __init__(
@@ -147,6 +152,8 @@ class LocalExecutor(Executor):
         on_output: Callable[[int], None] | None = None,
         grace: float = 5.0,
         owns_process: bool = True,
+        python: Sequence[str] = (),
+        is_warm: bool = True,
     ) -> None:
         processes.become_subreaper()
         if owns_process:
@@ -161,6 +168,7 @@ class LocalExecutor(Executor):
         self._owns_process = owns_process
         self._spawner = spawn.Spawner(marker)
         self._nursery = processes.Nursery()
+        self.warm = Warm(reactor, self, self._spawner, python, is_on=is_warm)
         self._jobs: dict[int, _Job] = {}
         self._strays: dict[int, _Stray] = {}
         self._pids: set[int] = set()
@@ -178,10 +186,19 @@ class LocalExecutor(Executor):
 
     def start(self, job: int, argv: Sequence[str], cwd: str, env: Mapping[str, str]) -> None:
         """Start a command; see `Executor.start`."""
+        try:
+            self._start(job, argv, cwd, env)
+        except CannotStart as cannot:
+            if cannot.is_full:
+                self.warm.make_room()
+            raise
+
+    def _start(self, job: int, argv: Sequence[str], cwd: str, env: Mapping[str, str]) -> None:
         env = {**env, processes.RUN_VARIABLE: self._marker, processes.JOB_VARIABLE: str(job)}
         out, out_end, err, err_end = self._pipes()
         try:
-            pid = self._spawner.start(argv, cwd, env, job, out_end, err_end)
+            found = self.warm.start(argv, cwd, env, job, out_end, err_end)
+            pid, pidfd = found or (self._spawner.start(argv, cwd, env, job, out_end, err_end), -1)
         except CannotStart:
             os.close(out)
             os.close(err)
@@ -195,7 +212,7 @@ class LocalExecutor(Executor):
         self._jobs[job] = new
         self._pids.add(pid)
         try:
-            new.pidfd = os.pidfd_open(pid)
+            new.pidfd = os.pidfd_open(pid) if pidfd < 0 else pidfd
             self._watch(new.pidfd, partial(self._on_leader_end, new))
             self._watch(out, partial(self._on_pipe, new, 0))
             self._watch(err, partial(self._on_pipe, new, 1))
@@ -229,6 +246,24 @@ class LocalExecutor(Executor):
     def _watch(self, fd: int, call: Callable[[], None]) -> None:
         self._poll.register(fd, select.EPOLLIN)
         self._calls[fd] = call
+
+    def own(self, pid: int, fd: int, call: Callable[[], None]) -> None:
+        """Know a process as one of ours that is no job's; see `warm.Keeper.own`."""
+        self._pids.add(pid)
+        self._watch(fd, call)
+
+    def disown(self, fd: int) -> None:
+        """Watch a descriptor no longer; see `warm.Keeper.disown`."""
+        self._unwatch(fd)
+
+    def bury(self, pid: int) -> None:
+        """Reap a process that has ended; see `warm.Keeper.bury`."""
+        self._pids.discard(pid)
+        self._reap(pid, set())
+
+    def adopt(self) -> None:
+        """Look for processes whose parents have ended; see `warm.Keeper.adopt`."""
+        self._adopt()
 
     def _unwatch(self, fd: int) -> None:
         if self._calls.pop(fd, None) is not None:
@@ -293,7 +328,7 @@ class LocalExecutor(Executor):
         has_reaped = False
         for pid in self._nursery.pids() - self._pids:
             found = processes.look(pid)
-            owners = None if found is None else self._owners(pid, found.session)
+            owners = None if found is None else self._owners(pid, found)
             if found is None or owners is None:
                 continue
             if found.state == "Z" and self._reap(pid, owners)[0] is not None:
@@ -312,14 +347,17 @@ class LocalExecutor(Executor):
             self._watch(pidfd, partial(self._on_stray_end, stray))
         return has_reaped
 
-    def _owners(self, pid: int, session: int) -> set[_Job] | None:
+    def _owners(self, pid: int, found: processes.Look) -> set[_Job] | None:
         """Return the jobs that a child may belong to; None for one that is none of our business."""
         number = self._spawner.job_of(pid)
         if number is None:
             number = self._job_in_environment(pid)
+        if number == spawn.NO_JOB:
+            # Waits for a step, and we shall hear of it; unless it has ended before that.
+            return set() if found.state == "Z" else None
         if number is not None:
             return {self._jobs[number]} if number in self._jobs else set()
-        if not self._owns_process or session == os.getsid(0):
+        if not self._owns_process or found.session == os.getsid(0):
             # Not a job's: each has a session of its own, and no process comes back from there into ours.
             return None
         return set(self._jobs.values())
@@ -562,9 +600,14 @@ class LocalExecutor(Executor):
         self._jobs.clear()
         self._strays.clear()
 
+    def use_warm(self, is_on: bool) -> None:
+        """Start Python steps in interpreters that wait for them, or each in a fresh one."""
+        self.warm.use(is_on)
+
     def close(self) -> None:
         """Kill what is left, and give back all descriptors; see `Executor.close`."""
         self.kill_all()
+        self.warm.close()
         self._reactor.unwatch(self._poll.fileno())
         self._poll.close()
         self._spawner.close()

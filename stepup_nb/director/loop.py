@@ -170,7 +170,9 @@ class Director:
             "shutdown": self._shutdown,
             "trust": self._trust,
             "where": lambda client, request: self._executor.where(),
+            "warm": self._warm,
             "watch": self._watch,
+            "narrate": self._narrate,
         }
 
     def connect(self, executor: Executors, looker: Looker, server: Server) -> None:
@@ -545,9 +547,19 @@ class Director:
         self.end()
         return {}
 
+    def _warm(self, client: Client, request: Request) -> dict[str, Any]:
+        """Start Python steps in interpreters that wait for them from now on, or no longer."""
+        self._executor.use_warm(request.get("on") is True)
+        return {}
+
     def _watch(self, client: Client, request: Request) -> dict[str, Any]:
         """Watch for changes of files from now on, or no longer; in a plan's session, while it has nothing to do."""
         return {"by": self._watching.turn(request.get("on") is True)}
+
+    def _narrate(self, client: Client, request: Request) -> dict[str, Any]:
+        """Tell subscribers from now on why each thing is decided as it is, or no longer."""
+        self.scheduler.narrate(request.get("on") is True)
+        return {}
 
     def _look_for_changes(self) -> int:
         self._tokens += 1

@@ -28,6 +28,8 @@ LINES_KEPT = 5000
 """Log lines that are kept for clients that come late or cannot keep up."""
 LINES = 200
 """Log lines in one answer or event."""
+SAID = 200
+"""Sentences in one event: the newest."""
 LINE_WORDS = 2000
 """Characters of a command or a reason in a log line."""
 
@@ -41,10 +43,14 @@ class _Untold:
     pools: dict[str, None] = field(default_factory=dict)
     jobs: dict[int, Job] = field(default_factory=dict)
     lines: list[dict[str, Any]] = field(default_factory=list)
+    said: list[tuple[float, str]] = field(default_factory=list)
+    """When, and what."""
     has_settings: bool = False
 
     def __bool__(self) -> bool:
-        return bool(self.steps or self.gone or self.pools or self.jobs or self.lines or self.has_settings)
+        return bool(
+            self.steps or self.gone or self.pools or self.jobs or self.lines or self.said or self.has_settings
+        )
 
 
 class News:
@@ -89,8 +95,12 @@ class News:
     def take(self, decision: Decision) -> None:
         """Take over what a turn decided, to be told soon."""
         lines = self._written(decision) if decision.lines else []
+        if decision.said:
+            now = self._clock()
+            self._untold.said = [*self._untold.said, *((now, words) for words in decision.said)][-SAID:]
         if not self._server.has_subscribers():
-            self._untold = _Untold()
+            # Whoever wants sentences is about to subscribe: a director that replaces another is not followed yet.
+            self._untold = _Untold(said=self._untold.said)
             return
         untold = self._untold
         untold.steps.update(dict.fromkeys(decision.steps))
@@ -206,6 +216,7 @@ class News:
                 "notes": self._notes(),
                 "jobs": [view.job_row(job) for job in islice(untold.jobs.values(), TELL_ROWS)],
                 "lines": untold.lines[:LINES],
+                "said": untold.said,
             }
         )
         jobs = dict(islice(untold.jobs.items(), TELL_ROWS, None))

@@ -9,6 +9,7 @@ from typing import Any
 from stepup_nb.core import view
 from stepup_nb.core.model import Step
 from stepup_nb.core.scheduler import Scheduler
+from stepup_nb.core.workload import handover
 from stepup_nb.director.executor import Executor, Stream
 from stepup_nb.director.output import decode
 from stepup_nb.director.server import Client, Request
@@ -19,6 +20,8 @@ QUEUE = 50
 """Waiting steps of one pool that are named."""
 OUTPUT = 1 << 19
 """Bytes of output in one answer."""
+HANDOVERS = 1000
+"""Last jobs from which it is told how long one takes to follow another."""
 _LARGEST = 2**62
 
 Query = Callable[[Client, Request], dict[str, Any]]
@@ -74,6 +77,7 @@ class Queries:
             "output": self._output,
             "log": self._log,
             "subscribe": self._subscribe,
+            "workload": self._workload,
             "nodes": lambda client, request: {"nodes": view.nodes(self._scheduler)},
         }
 
@@ -163,6 +167,11 @@ class Queries:
 
     def _history(self, client: Client, request: Request) -> dict[str, Any]:
         return {"rows": self._store.history(whole(request, "most") if "most" in request else -1)}
+
+    def _workload(self, client: Client, request: Request) -> dict[str, Any]:
+        """Return what a simulation needs to know, and how long one job takes to follow another."""
+        gap = handover(self._store.history(HANDOVERS))
+        return {**view.workload(self._scheduler, self._store.durations), "handover": gap}
 
     def _jobs(self, client: Client, request: Request) -> dict[str, Any]:
         """Return the jobs of one step that the history keeps, newest last."""

@@ -25,6 +25,9 @@ _CATCHABLE = [s for s in signal.valid_signals() if s not in (signal.SIGKILL, sig
 # makes it the one mark that a whole tree inherits and that neither `env -i` nor `setsid` takes off.
 _MARK_LIMIT = 10
 
+NO_JOB = 0xFFFFFFFF
+"""In place of a job's number: a process of ours that belongs to none, and becomes none's leftover."""
+
 
 class Spawner:
     """Starts processes in sessions of their own, with nothing inherited but what is given.
@@ -46,9 +49,16 @@ class Spawner:
             _libc.unshare(_CLONE_FS)
 
     def start(
-        self, argv: Sequence[str], cwd: str, env: Mapping[str, str], job: int, stdout: int, stderr: int
+        self,
+        argv: Sequence[str],
+        cwd: str,
+        env: Mapping[str, str],
+        job: int,
+        stdout: int,
+        stderr: int,
+        *more: int,
     ) -> int:
-        """Start a command and return its process number; raise `CannotStart`."""
+        """Start a command and return its process number; raise `CannotStart`. More descriptors become 3 and so on."""
         try:
             os.chdir(cwd)
         except (OSError, ValueError) as error:
@@ -64,6 +74,7 @@ class Spawner:
                     (os.POSIX_SPAWN_DUP2, self._null, 0),
                     (os.POSIX_SPAWN_DUP2, stdout, 1),
                     (os.POSIX_SPAWN_DUP2, stderr, 2),
+                    *((os.POSIX_SPAWN_DUP2, fd, number) for number, fd in enumerate(more, 3)),
                 ],
                 setsid=True,
                 setsigmask=(),
@@ -74,6 +85,24 @@ class Spawner:
         finally:
             self._mark(self._limit[0])
             os.fchdir(self._home)
+
+    def enter(self, cwd: str) -> int:
+        """Return a descriptor of a directory, for another process to enter; raise `CannotStart` where none may."""
+        try:
+            os.chdir(cwd)
+            return os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        except (OSError, ValueError) as error:
+            raise _cannot_enter(error, cwd) from None
+        finally:
+            os.fchdir(self._home)
+
+    def mark(self, pid: int, job: int) -> None:
+        """Mark a child of ours that runs as a job's."""
+        try:
+            resource.prlimit(pid, _MARK_LIMIT, (self._run | job & 0xFFFFFFFF, self._limit[1]))
+        except (OSError, ValueError):
+            # As below.
+            pass
 
     def job_of(self, pid: int) -> int | None:
         """Return the job of this run that an unreaped child descends from; None where the mark is missing."""

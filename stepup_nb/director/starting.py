@@ -16,7 +16,7 @@ from stepup_nb.director.executor import CannotStart
 from stepup_nb.director.server import job_token
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-_RUNNER = os.path.join(_PACKAGE, "plan", "runner.py")
+RUNNER = os.path.join(_PACKAGE, "plan", "runner.py")
 _SHIM = os.path.join(_PACKAGE, "shim")
 """What lets scripts import ``stepup.core.api``."""
 
@@ -59,7 +59,7 @@ def prepare(spec: StepSpec, root: str, python: str, *, is_strict: bool) -> list[
         for folder in folders:
             if folder:
                 os.makedirs(posixpath.join(root, folder), exist_ok=True)
-        words = argv(spec, python, _RUNNER)
+        words = argv(spec, python, RUNNER)
     except OSError as error:
         raise CannotStart(
             f"cannot make the folder of an output: {error.strerror} ('{error.filename}')"

@@ -517,6 +517,15 @@ class Store:
         rows = self._ask(f"SELECT {JOB} FROM job WHERE step = ? ORDER BY id", (number,))
         return [job_of(row, step) for row in rows]
 
+    def durations(self) -> dict[str, float]:
+        """Return the seconds that the last success of each step took, by the step's key."""
+        # SQLite takes the other columns from the row that has the greatest number.
+        rows = self._ask(
+            "SELECT key, ended - started, max(job.id) FROM job JOIN name ON name.id = job.step"
+            " WHERE outcome = 'succeeded' AND ended IS NOT NULL GROUP BY job.step"
+        )
+        return {from_blob(key): seconds for key, seconds, _ in rows}
+
     def tails(self, jobs: Iterable[int]) -> dict[int, tuple[bytes, bytes]]:
         """Return the last bytes of stdout and stderr by job; jobs that printed nothing are left out."""
         found = {}

@@ -10,14 +10,24 @@ from __future__ import annotations
 import os
 import sys
 
+TYPE_CHECKING = False  # that of typing, which takes long to import
+if TYPE_CHECKING:
+    from typing import Any
+
 DEFAULT_FILTER = "-venv"
 """What ``STEPUP_PATH_FILTER`` is when it is not set (StepUp 3.0)."""
 
+_CLIENT = "stepup_nb.client.job"
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+_sockets: Any = None
+"""`_socket`, where this process has it without its being imported."""
 
 
 def main(argv: list[str]) -> int:
     """Run the script and return the exit code; raise SystemExit where the script does."""
+    if argv[:1] == ["--wait-for-steps"]:
+        argv = _awaited(argv)
     root = os.environ.get("STEPUP_ROOT") or os.getcwd()
     script = None
     if not argv:
@@ -48,6 +58,16 @@ def main(argv: list[str]) -> int:
         _amend(root, script)
         raise
     return _amend(root, script) or done
+
+
+def _awaited(argv: list[str]) -> list[str]:
+    """Wait for a step, and return its words; see `stepup_nb.plan.warm`, which lies beside this file."""
+    global _sockets
+    from warm import wait  # type: ignore[import-not-found]
+
+    words: list[str]
+    words, _sockets = wait(argv)
+    return words
 
 
 def _amend(root: str, script: str | None) -> int:
@@ -126,6 +146,8 @@ def amend_modules(root: str, script: str | None = None) -> None:
     if not os.environ.get("STEPUP_DIRECTOR_SOCKET"):
         return
     modules = local_modules(root)
+    if _CLIENT not in sys.modules and _say_read(modules, script):
+        return
     search = list(sys.path)
     if "stepup_nb" not in sys.modules:
         sys.path.append(os.path.dirname(_PACKAGE))
@@ -136,6 +158,60 @@ def amend_modules(root: str, script: str | None = None) -> None:
     finally:
         sys.path[:] = search
     amend_read(modules, script)
+
+
+def _say_read(modules: list[str], script: str | None) -> bool:
+    """Do what `stepup_nb.client.job.amend_read` does, without importing it; return whether the director has agreed.
+
+    The client takes longer to import than Python to start. Where anything is out of the ordinary, it is to try itself.
+    """
+    variables = os.environ
+    job = variables.get("STEPUP_NB_JOB", "")
+    if not (job.isascii() and job.isdigit()):
+        return False
+    top = (variables.get("STEPUP_ROOT") or os.getcwd()).rstrip("/") + "/"
+    own = []
+    if not modules and not script:
+        return True
+    if script:
+        place = os.path.join(top, variables.get("HERE") or ".", script)
+        own.append(os.path.normpath(place).removeprefix(top))
+
+    token = variables.get("STEPUP_NB_TOKEN", "")
+    inp = [path.removeprefix(top) for path in modules]
+    if not all(
+        word.isascii() and word.isprintable() and not {'"', "\\"} & set(word) for word in (token, *inp, *own)
+    ):
+        return False
+    paths, optional = (",".join(f'"{word}"' for word in words) for words in (inp, own))
+    bodies = (
+        f'{{"id":1,"op":"hello","hello":"{token}","job":{int(job)}}}',
+        f'{{"id":2,"op":"Amend","inp":[{paths}],"optional":[{optional}],"is_read":true}}',
+    )
+    sockets = _sockets
+    if sockets is None:
+        # C, and quick to load. Not earlier: a script is to find nothing loaded that it has not asked for.
+        import _socket as sockets
+    sock = sockets.socket(sockets.AF_UNIX, sockets.SOCK_STREAM)
+    try:
+        sock.connect(variables["STEPUP_DIRECTOR_SOCKET"])
+        for body in bodies:
+            sock.sendall(len(body).to_bytes(4, "big") + body.encode("ascii"))
+        heard = b""
+        for begin in (b'{"id":1,"ok":', b'{"id":2,"ok":'):
+            while len(heard) < 4 or len(heard) < 4 + int.from_bytes(heard[:4], "big"):
+                piece = sock.recv(1 << 16)
+                if not piece:
+                    return False
+                heard += piece
+            if not heard.startswith(begin, 4):
+                return False
+            heard = heard[4 + int.from_bytes(heard[:4], "big") :]
+        return True
+    except OSError:
+        return False
+    finally:
+        sock.close()
 
 
 def local_modules(root: str) -> list[str]:

@@ -3,7 +3,7 @@
 import os
 import select
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from stepup_nb.core.messages import JobEnded, JobNotStarted
@@ -62,7 +62,13 @@ class Gate:
 class World:
     """An executor with its loop, as a director has it; ended jobs by number."""
 
-    def __init__(self, folder: Path, cap: int = 64 * 1024 * 1024, grace: float = 5.0) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        cap: int = 64 * 1024 * 1024,
+        grace: float = 5.0,
+        python: Sequence[str] = (),
+    ) -> None:
         self.folder = folder
         self.reactor = Reactor()
         self.ended: dict[int, JobEnded] = {}
@@ -76,6 +82,7 @@ class World:
             marker=run_marker(f"test-{os.urandom(4).hex()}"),
             on_output=self.outputs.append,
             grace=grace,
+            python=python,
         )
         self._count = 0
 

@@ -18,8 +18,9 @@ def test_each_limit_comes_from_the_variable_of_its_name():
         "STEPUP_NB_GRACE": "0.5",
         "STEPUP_NB_HISTORY": "3",
         "STEPUP_NB_HASH_THREADS": "4",
+        "STEPUP_NB_WARM": "0",
     }
-    assert limits_from(environment) == Limits(log_cap=1000, grace=0.5, history=3, hash_threads=4)
+    assert limits_from(environment) == Limits(log_cap=1000, grace=0.5, history=3, hash_threads=4, warm=0)
 
 
 @pytest.mark.parametrize(
@@ -31,6 +32,8 @@ def test_each_limit_comes_from_the_variable_of_its_name():
         ("GRACE", "nan", "a number of at least 0"),
         ("HISTORY", "0", "a whole number of at least 1"),
         ("HASH_THREADS", "1" * 30, "a whole number of at least 1"),
+        ("WARM", "yes", "0 or 1"),
+        ("WARM", "2", "0 or 1"),
     ],
 )
 def test_a_value_that_makes_no_sense_is_refused_with_the_one_that_holds_without_it(name, words, why):
