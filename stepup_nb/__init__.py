@@ -7,15 +7,30 @@ look at the steps of this process' session, and steer them.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from stepup_nb.client.handles import StepHandle
+    from stepup_nb.exercises import assert_no_overlap, assert_order, assert_peak, assert_skipped
+    from stepup_nb.notebook.audits import Audited
+    from stepup_nb.notebook.whatif import Forecast
 
 __version__ = "0.1.0"
 
-__all__ = ["cancel", "executor", "history", "panel", "rerun", "status", "wait", "why"]
+__all__ = [
+    "assert_no_overlap", "assert_order", "assert_peak", "assert_skipped", "audit", "cancel", "executor", "export_plan",
+    "hints", "history", "narrate", "panel", "report", "rerun", "simulate", "status", "wait", "why",
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    # Steps import this package, too, and the sooner the less is in it.
+    if name.startswith("assert_") and name in __all__:
+        from stepup_nb import exercises
+
+        return getattr(exercises, name)
+    raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
 
 
 def load_ipython_extension(ip: Any) -> None:
@@ -42,13 +57,6 @@ def _is_reloading() -> bool:
     return False
 
 
-def _names(steps: Iterable[StepHandle | str] | StepHandle | str) -> list[str]:
-    from stepup_nb.client.handles import StepHandle
-
-    several = [steps] if isinstance(steps, str | StepHandle) else list(steps)
-    return [step.name if isinstance(step, StepHandle) else step for step in several]
-
-
 async def wait(*steps: StepHandle | str, timeout: float | None = None) -> None:
     """Wait for steps, or for all of them: ``await stepup_nb.wait()``.
 
@@ -70,10 +78,11 @@ async def wait(*steps: StepHandle | str, timeout: float | None = None) -> None:
         The time was over.
     """
     from stepup_nb.client.current import session
+    from stepup_nb.client.handles import names_of
     from stepup_nb.client.session import check
     from stepup_nb.notebook.waiting import wait_async
 
-    report = await wait_async(session().begin_wait(_names(steps) or None, timeout))
+    report = await wait_async(session().begin_wait(names_of(*steps) or None, timeout))
     session().settle()
     check(report)
 
@@ -97,26 +106,52 @@ def history() -> list[dict[str, Any]]:
     return session().history()
 
 
+def hints(pool: str | None = None) -> dict[str, list[str]]:
+    """Say how large pools may be, and need be, from the memory and processor time that their steps took.
+
+    Parameters
+    ----------
+    pool
+        Its name; none means all.
+
+    Returns
+    -------
+    dict
+        Sentences by name of the pool.
+
+    Raises
+    ------
+    UsageError
+        SNB-502: there is no such pool.
+    """
+    from stepup_nb.client.current import session
+    from stepup_nb.notebook.hints import of_session
+
+    return of_session(session(), pool)[0]
+
+
 def why(step: StepHandle | str) -> list[str]:
     """Say why a step ran, runs, or waits."""
     from stepup_nb.client.current import session
-    from stepup_nb.client.handles import StepHandle
+    from stepup_nb.client.handles import StepHandle, names_of
 
-    return StepHandle(session(), _names(step)[0]).why()
+    return StepHandle(session(), names_of(step)[0]).why()
 
 
 def cancel(*steps: StepHandle | str, all: bool = False) -> list[str]:
     """Stop steps with everything they started; return the names of those that were not finished."""
     from stepup_nb.client.current import session
+    from stepup_nb.client.handles import names_of
 
-    return session().cancel(*_names(steps), all=all)
+    return session().cancel(*names_of(*steps), all=all)
 
 
 def rerun(*steps: StepHandle | str, failed: bool = False, all: bool = False) -> list[str]:
     """Run steps again, whether or not they are up to date; return their names."""
     from stepup_nb.client.current import session
+    from stepup_nb.client.handles import names_of
 
-    return session().rerun(*_names(steps), failed=failed, all=all)
+    return session().rerun(*names_of(*steps), failed=failed, all=all)
 
 
 def executor(where: Any = "local") -> dict[str, Any]:
@@ -152,6 +187,136 @@ def executor(where: Any = "local") -> dict[str, Any]:
     )
 
 
+def audit(
+    pools: Mapping[str, Iterable[int | None]],
+    steps: Iterable[StepHandle | str] | StepHandle | str | None = None,
+    *,
+    repeat: int = 1,
+    workers: int | None = None,
+    keep: bool = False,
+    most: int = 1000,
+    allow_absolute: bool = False,
+) -> Audited:
+    """Find steps whose results depend on how many others run beside them: ``audit({"test": [1, 4]})``.
+
+    Runs the steps with all they need, from scratch, in a copy of the project for each run, with a director of its
+    own; files, database and session stay as they are. ``%stepup audit`` is the same.
+
+    Parameters
+    ----------
+    pools
+        Sizes to compare, by pool; None is no limit. Other pools have the size they have. Of several pools, the
+        first run has the first size of each, and so on.
+    steps
+        Handles or names; None means all that are declared.
+    repeat
+        Runs with each size: races are a matter of chance.
+    workers
+        Steps running at once; None: as in the session, but no fewer than the largest pool has slots.
+    keep
+        Leave the copies where they are; `Audited.runs` says where.
+    most
+        Megabytes of a project that are copied, at most.
+    allow_absolute
+        Also run steps that name the project's own folder, and may write there.
+
+    Returns
+    -------
+    Audited
+        ``differing`` has a row for each output that is another one, and for each step that ends otherwise.
+
+    Raises
+    ------
+    UsageError
+        SNB-160: there is nothing to compare; SNB-161: a step would reach the project's own files; SNB-162: the
+        project is too large, or cannot be copied.
+    """
+    from stepup_nb.client.audit import Asked
+    from stepup_nb.client.current import session
+    from stepup_nb.client.handles import names_of
+    from stepup_nb.notebook.load import loaded
+
+    session()
+    extension = loaded()
+    assert extension is not None
+    asked = Asked(
+        pools=dict(pools),
+        steps=None if steps is None else tuple(names_of(steps)),
+        repeat=repeat,
+        workers=workers,
+        keep=keep,
+        most=most,
+        allow_absolute=allow_absolute,
+    )
+    return extension.audit(asked, is_brief=True)
+
+
+def export_plan(path: str = "plan.py", *, stepup: int = 3, force: bool = False) -> list[str]:
+    """Write the declared steps as a plan that StepUp runs; ``%stepup export`` is the same.
+
+    Parameters
+    ----------
+    path
+        Name of a file in the notebook's folder.
+    stepup
+        The version of StepUp that is to run it: 3 or 4.
+    force
+        Overwrite what is there.
+
+    Returns
+    -------
+    list
+        What the plan cannot say, or says in another way; its comments say the same.
+
+    Raises
+    ------
+    UsageError
+        SNB-170: something is there already; SNB-171: the plan cannot lie there; SNB-172: there is nothing to
+        export.
+    """
+    from stepup_nb.client.current import session
+    from stepup_nb.client.exporting import export_plan as export
+
+    return export(session(), path, stepup=stepup, force=force)
+
+
+def simulate(
+    pools: Mapping[str, Any] | None = None,
+    workers: int | None = None,
+    steps: Iterable[Mapping[str, Any]] | None = None,
+) -> Forecast:
+    """Predict how long all steps would take from nothing, with other pools and workers. Runs nothing, changes nothing.
+
+    The scheduler is the real one, under a virtual clock; durations are those that were recorded, else those given by
+    ``--duration``, else a guess (the median of the others).
+
+    Parameters
+    ----------
+    pools
+        Sizes by name; None is no limit. A pool that is left out keeps its size.
+    workers
+        Steps running at once; None: as many as now.
+    steps
+        Steps to play with, instead of those of this session: dictionaries with ``name``, ``duration`` (seconds), and
+        what they need of ``inp``, ``out``, ``after``, ``pool``, ``priority``. Nothing else is known then: there are the
+        pools that are given, as many workers as there are steps, and a step starts when the one before it ends.
+
+    Returns
+    -------
+    Forecast
+        ``makespan`` (seconds), ``bounds`` (seconds that it takes at least, by what limits it), ``timeline`` (rows like
+        those of `history`, in seconds from the beginning), ``path``, ``bottleneck``; a cell shows it drawn.
+
+    Raises
+    ------
+    UsageError
+        SNB-150 to SNB-153, SNB-502: a size or a step makes no sense, or some step could never run.
+    """
+    from stepup_nb.notebook.whatif import forecast
+
+    return forecast(pools, workers, steps)
+
+
 def panel(mode: str = "full") -> None:
     """Show the live panel: pools, steps, timeline, graph and output, with their controls.
 
@@ -169,6 +334,43 @@ def panel(mode: str = "full") -> None:
         )
     else:
         extension.show_panel(mode)
+
+
+def narrate(is_on: bool = True) -> None:
+    """Say under this cell why the scheduler decides as it does, a sentence for each decision; or no longer.
+
+    Other cells go on; the last sentences stay in the saved notebook.
+    """
+    from stepup_nb.notebook.load import loaded
+
+    extension = loaded()
+    if extension is None or not extension.has_front_end:
+        print("Sentences that come while steps run need a notebook with '%load_ext stepup_nb'.")
+    else:
+        extension.narrate(is_on)
+
+
+def report(path: str, *, force: bool = False) -> str:
+    """Write one page of html on everything: steps, pools, timeline, graph, failures; return its path.
+
+    It opens without a kernel, and loads nothing.
+
+    Parameters
+    ----------
+    path
+        Relative to the notebook's folder.
+    force
+        Replace a file that is no report.
+
+    Raises
+    ------
+    UsageError
+        SNB-146: another file is there. SNB-147: it cannot be written.
+    """
+    from stepup_nb.client.current import session
+    from stepup_nb.notebook.report import save
+
+    return str(save(session(), path, force=force))
 
 
 def _finish() -> dict[str, int]:

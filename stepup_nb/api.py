@@ -98,8 +98,12 @@ def pool(name: str, size: int | None, *, tokens: Iterable[str] = ()) -> None:
     if is_in_script():
         _script().pool(name, size, tokens)
         return
-    for note in current.session().pool(name, size, tokens)["notes"]:
-        current.remark(note)
+    session = current.session()
+    notes = session.pool(name, size, tokens)["notes"]
+    if session.is_in_cell:
+        # There is no cell below which the others could stand; the lines of those that gave other sizes tell it.
+        for note in notes:
+            current.remark(note)
 
 
 def step(

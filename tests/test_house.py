@@ -82,6 +82,8 @@ ALLOWED_IN_ONE_FILE = {
     ("core/declare.py", "argparse"),
     # For the names of signals; nothing is sent or caught.
     ("core/words.py", "signal"),
+    # A program of its own, to which what lies beside it has no longer name.
+    ("plan/runner.py", "warm"),
     # Loaded only when somebody asks for a cluster, and in the processes of its workers.
     *(
         (f"director/{name}.py", "distributed")

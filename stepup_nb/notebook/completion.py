@@ -117,6 +117,9 @@ class StepUpMatcher:
         verb = VERBS.get(before[0])
         if verb is None:
             return []
+        option = next((option for option in verb.options if before[-1] in option.flags), None)
+        if option is not None and option.metavar:
+            return self._values_of(option, given)
         known: dict[str, Callable[[], Iterable[str]]] = {
             "STEP": self._steps,
             "POOL": self._pools,
@@ -124,6 +127,13 @@ class StepUpMatcher:
             "on|off": lambda: ["on", "off"],
         }
         return [*_flags(verb.options), *known.get(verb.words, list)()]
+
+    def _values_of(self, option: Option, given: str) -> list[str]:
+        if option.metavar == "FILE":
+            return self._paths(given)
+        if option.dest == "pool":
+            return [f"{name}=" for name in self._pools()]
+        return option.metavar.split("|") if "|" in option.metavar else []
 
     def _status(self) -> dict[str, Any]:
         session = self._extension.session

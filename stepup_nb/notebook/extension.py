@@ -15,21 +15,25 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from traitlets import Bool, Integer, Unicode
 from traitlets.config import SingletonConfigurable
 
 from stepup_nb.client import current, failures
+from stepup_nb.client.audit import Asked, Audit, Report
 from stepup_nb.client.handles import StepHandle
 from stepup_nb.client.machine import usable_cores, workers_from
 from stepup_nb.client.session import Place, Session
 from stepup_nb.core.errors import UsageError
 from stepup_nb.notebook import ansi, show, waiting
+from stepup_nb.notebook.audits import Audited, AuditLine
 from stepup_nb.notebook.cells import Cell, Cells
 from stepup_nb.notebook.locate import Location, locate
 from stepup_nb.notebook.outputs import Progress, TerminalLine
 from stepup_nb.notebook.records import Records
+
+T = TypeVar("T")
 
 
 class StepUp(SingletonConfigurable):
@@ -45,6 +49,13 @@ class StepUp(SingletonConfigurable):
     records = Bool(True, help="Whether a cell shows the record of the steps that it declares.").tag(
         config=True
     )
+    keep_alive = Bool(
+        True, help="Whether hubs are told, twice a minute, that the kernel is at work while steps run."
+    ).tag(config=True)
+    warm = Bool(
+        True,
+        help="Whether Python steps start in interpreters that wait for them, instead of a fresh one each.",
+    ).tag(config=True)
     notebook = Unicode("", help="Path of the notebook, where it cannot be found out.").tag(config=True)
 
 
@@ -55,14 +66,39 @@ class _Wait:
     steps: list[str] | None
     """Those that are named; None means all."""
     done: Future[dict[str, Any]] = field(default_factory=Future)
-    report: dict[str, Any] = field(default_factory=dict)
-    """Empty until it has ended by itself."""
     live: Progress | None = None
     on_screen: TerminalLine | None = None
 
-    def tick(self) -> None:
-        if self.on_screen is not None:
-            self.on_screen.tick()
+    @property
+    def report(self) -> dict[str, Any]:
+        """Empty until it has ended by itself."""
+        return _result(self.done) or {}
+
+
+@dataclass(slots=True)
+class _Auditing:
+    """An audit under way."""
+
+    audit: Audit | None = None
+    """None until it has begun."""
+    line: AuditLine | None = None
+    on_screen: TerminalLine | None = None
+
+    @property
+    def result(self) -> Audited | None:
+        """None until it has ended by itself."""
+        report = None if self.audit is None else _result(self.audit.done)
+        return None if report is None else Audited(report)
+
+
+def _result(done: Future[T]) -> T | None:
+    """Return the result if there is one."""
+    if not done.done() or done.cancelled() or done.exception() is not None:
+        return None
+    return done.result()
+
+
+_AUDIT_INTERRUPTED = "audit interrupted; nothing of it is left, and the session's steps keep running"
 
 
 def _broken_off(words: str = "") -> BaseException:
@@ -93,7 +129,7 @@ class Extension:
 
     def install(self) -> None:
         """Hook into the shell."""
-        waiting.install(self.ip, self.wait_line)
+        waiting.install(self.ip, wait=self.wait_line, audit=self.audit_line)
         for name, call in self._observers().items():
             self.config.observe(call, name)
         if self.has_front_end:
@@ -125,7 +161,12 @@ class Extension:
             self.session.close()
 
     def _observers(self) -> dict[str, Callable[[Any], None]]:
-        return {"workers": self._on_workers, "outside": self._on_outside, "notebook": self._on_notebook}
+        return {
+            "workers": self._on_workers,
+            "outside": self._on_outside,
+            "warm": self._on_warm,
+            "notebook": self._on_notebook,
+        }
 
     def _on_workers(self, change: Any) -> None:
         if change["new"] is not None and self.session is not None and self.session.is_started:
@@ -134,6 +175,10 @@ class Extension:
     def _on_outside(self, change: Any) -> None:
         if self.session is not None:
             self.session.is_outside_allowed = change["new"]
+
+    def _on_warm(self, change: Any) -> None:
+        if self.session is not None and self.session.is_started:
+            self.session.use_warm(change["new"])
 
     def _on_notebook(self, change: Any) -> None:
         self.use_notebook(change["new"])
@@ -202,10 +247,14 @@ class Extension:
         asked = self._asked_workers()
         if asked is not None:
             session.set_workers(asked)
+        if not self.config.warm:
+            session.use_warm(False)
         for note in session.notes:
             self.say(note)
         if self._records.publisher is not None:
             self._records.publisher.reconnect()
+        if self.has_front_end:
+            self._records.keep_alive(lambda: bool(self.config.keep_alive))
 
     def _on_wait(self) -> None:
         if self._cells.current is not None:
@@ -262,6 +311,10 @@ class Extension:
         """Show the live panel in the executing cell; `mode` is how it begins, ``full`` or ``compact``."""
         self._records.show_panel(self._cells.current, mode)
 
+    def narrate(self, is_on: bool) -> bool:
+        """Show in the executing cell why the scheduler decides as it does, or no longer; return whether it did."""
+        return self._records.narrate(is_on)
+
     def freeze(self) -> int:
         """Turn all panels into pictures; return how many."""
         return self._records.freeze()
@@ -274,35 +327,86 @@ class Extension:
 
         asked = WaitLine.parse(line, self.ip.user_ns)
         wait = _Wait(asked.steps)
+        report = await self._awaited(
+            lambda: self._begin_wait(wait, asked.timeout), lambda: self._end_wait(wait)
+        )
+        asked.finish(report)
+
+    async def audit_line(self, line: str) -> None:
+        """Do ``%stepup audit`` as an await, likewise."""
+        from stepup_nb.notebook.magics import audit_asked
+
+        asked, under_way = audit_asked(line, self.ip.user_ns), _Auditing()
+        await self._awaited(
+            lambda: self._begin_audit(under_way, asked, False),
+            lambda: self._end_audit(under_way),
+            _AUDIT_INTERRUPTED,
+        )
+
+    async def _awaited(self, begin: Callable[[], Future[T]], end: Callable[[], None], words: str = "") -> T:
+        """Begin something that takes long, await its end, and end it in any case.
+
+        `words` are what an interrupt says, if not that steps keep running.
+        """
         try:
-            self._begin_wait(wait, asked.timeout)
-            wait.report = await waiting.wait_async(wait.done)
+            return await waiting.wait_async(begin())
         except asyncio.CancelledError:
             # This is a line of a cell, which only an interrupt cancels: one that came before the wait began.
             if (task := asyncio.current_task()) is not None:
                 task.uncancel()
-            raise _broken_off() from None
+            raise _broken_off(words) from None
         except KeyboardInterrupt as interrupt:
-            raise _broken_off(str(interrupt)) from None
+            raise _broken_off(words or str(interrupt)) from None
         finally:
-            self._end_wait(wait)
-        asked.finish(wait.report)
+            end()
 
     def wait(self, steps: list[str] | None, timeout: float | None) -> dict[str, Any]:
         """Wait in whatever way this kernel allows from where this is called; return the report."""
-        # Not as a context manager: an interrupt between its entry and the block would end nothing in order.
         wait = _Wait(steps)
+        return self._waited(
+            lambda: self._begin_wait(wait, timeout),
+            lambda: self._end_wait(wait),
+            lambda: wait.on_screen,
+        )
+
+    def audit(self, asked: Asked, *, is_brief: bool = False) -> Audited:
+        """Audit steps, likewise; return what was found.
+
+        Parameters
+        ----------
+        asked
+            What is audited.
+        is_brief
+            Show one line in the end, since the caller has the result.
+        """
+        under_way = _Auditing()
+        report = self._waited(
+            lambda: self._begin_audit(under_way, asked, is_brief),
+            lambda: self._end_audit(under_way),
+            lambda: under_way.on_screen,
+            _AUDIT_INTERRUPTED,
+        )
+        return Audited(report)
+
+    def _waited(
+        self,
+        begin: Callable[[], Future[T]],
+        end: Callable[[], None],
+        on_screen: Callable[[], TerminalLine | None],
+        words: str = "",
+    ) -> T:
+        """Begin something that takes long, wait for its end, and end it in any case; `words` as in `_awaited`."""
+        # Not as a context manager: an interrupt between its entry and the block would end nothing in order.
         try:
-            self._begin_wait(wait, timeout)
+            done = begin()
             if waiting.choose(self.ip) == "nested":
-                wait.report = waiting.wait_nested(wait.done, self.ip.kernel)
-            else:
-                wait.report = waiting.wait_blocking(wait.done, tick=wait.tick)
+                return waiting.wait_nested(done, self.ip.kernel)
+            line = on_screen()
+            return waiting.wait_blocking(done, tick=line.tick if line is not None else None)
         except KeyboardInterrupt as interrupt:
-            raise _broken_off(str(interrupt)) from None
+            raise _broken_off(words or str(interrupt)) from None
         finally:
-            self._end_wait(wait)
-        return wait.report
+            end()
 
     def finish(self) -> dict[str, int]:
         """Wait for all steps, show everything as it is then, and count what did not succeed.
@@ -319,7 +423,7 @@ class Extension:
         self._records.freeze()
         return {"failed": len(report["failed"]), "pending": sum(row["number"] for row in report["stuck"])}
 
-    def _begin_wait(self, wait: _Wait, timeout: float | None) -> None:
+    def _begin_wait(self, wait: _Wait, timeout: float | None) -> Future[dict[str, Any]]:
         """Begin a wait, and show how far it is."""
         session = self.begin_session()
         names = None if wait.steps is None else [row["name"] for row in session.rows(wait.steps)]
@@ -330,6 +434,7 @@ class Extension:
             status = session.status()
             wait.live = Progress(names, status["counts"])
             self._records.show(wait.live, status)
+        return wait.done
 
     def _end_wait(self, wait: _Wait) -> None:
         """Bring everything that is shown up to date."""
@@ -343,6 +448,34 @@ class Extension:
         if live is not None and publisher is not None:
             publisher.drop(live)
         self._tell_news()
+
+    def _begin_audit(self, under_way: _Auditing, asked: Asked, is_brief: bool) -> Future[Report]:
+        """Begin an audit, and show how far it is."""
+        audit = under_way.audit = Audit(self.begin_session(), asked)
+        line = AuditLine(audit, is_brief=is_brief)
+        if not self.has_front_end:
+            under_way.on_screen = TerminalLine(lambda: {"steps": []}, line)
+        elif self._cells.current is not None:
+            under_way.line = line
+            self._records.show(line, {})
+        # Whoever interrupts from here on has something to stop.
+        audit.start()
+        return audit.done
+
+    def _end_audit(self, under_way: _Auditing) -> None:
+        """End an audit that was broken off, and show what it found."""
+        if under_way.audit is None:
+            return
+        # It has copies of the project, and processes.
+        under_way.audit.stop()
+        publisher, line = self._records.publisher, under_way.line
+        if under_way.on_screen is not None:
+            under_way.on_screen.end(under_way.result)
+        elif line is not None and publisher is not None:
+            line.end(under_way.result)
+            publisher.touch(line)
+            self._records.flush()
+            publisher.drop(line)
 
     # --- for `%stepup doctor` ------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ import json
 import os
 import shlex
 import shutil
+import time
 from collections import ChainMap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,14 +28,23 @@ from IPython.core.magic import (
 )
 from IPython.display import publish_display_data
 
+from stepup_nb.client.audit import MOST_MEGABYTES, Asked
+from stepup_nb.client.exporting import export_plan
 from stepup_nb.client.handles import StepHandle
 from stepup_nb.client.machine import usable_cores, workers_from
 from stepup_nb.client.session import check
-from stepup_nb.core import graphs, public
-from stepup_nb.core.declare import OPTIONS, PLAIN_SCRIPT_SHELL, PYTHON_CODE, SCRIPT_SHELL, Option
+from stepup_nb.core import graphs, public, races
+from stepup_nb.core.declare import (
+    OPTIONS,
+    PLAIN_SCRIPT_SHELL,
+    PYTHON_CODE,
+    SCRIPT_SHELL,
+    Option,
+    whole_number,
+)
 from stepup_nb.core.errors import StepsFailed, UsageError
 from stepup_nb.core.words import counted, did_you_mean
-from stepup_nb.notebook import ansi, show
+from stepup_nb.notebook import ansi, hints, report, show, timeline, written
 from stepup_nb.notebook.extension import Extension
 from stepup_nb.notebook.options import Line, expand, is_silenced, parse, parse_words, without_silencer
 
@@ -55,6 +65,26 @@ POOL_OPTIONS: tuple[Option, ...] = (
 WAIT_OPTIONS: tuple[Option, ...] = (
     Option(("--timeout",), "S", "stop waiting after so many seconds; the steps go on"),
     Option(("--no-raise",), "", "raise nothing when steps did not succeed"),
+)
+
+AUDIT_OPTIONS: tuple[Option, ...] = (
+    Option(("-p", "--pool"), "NAME=1,4", "a pool, and the sizes to compare (repeatable)", is_repeated=True),
+    Option(("--repeat",), "N", "runs with each size, since races are a matter of chance (default 1)"),
+    Option(("--workers",), "N", "steps running at once (default: as in the session, or the largest size)"),
+    Option(("--most",), "MB", f"copy a project of so many megabytes at most (default {MOST_MEGABYTES})"),
+    Option(("--allow-absolute",), "", "run steps that name the project's folder, too"),
+    Option(("--keep",), "", "leave the copies where they are, and say where"),
+)
+
+WHATIF_OPTIONS: tuple[Option, ...] = (
+    Option(
+        ("--pool",),
+        "NAME=SIZES",
+        "a pool, and sizes for it: 4, 1..8, or 1,2,4 (repeatable)",
+        is_repeated=True,
+    ),
+    Option(("--workers",), "SIZES", "numbers of workers, likewise"),
+    Option(("--json",), "", "as data"),
 )
 
 LOG_SHOWN = 200_000
@@ -123,6 +153,34 @@ class WaitLine:
             if self.is_raising:
                 raise
             print(error)
+
+
+def audit_asked(line: str, names: Names) -> Asked:
+    """Read the arguments of ``%stepup audit``."""
+    magic = "%stepup audit"
+    return audit_of(
+        parse_words(expand(without_silencer(line), names, magic=magic), AUDIT_OPTIONS, magic=magic)
+    )
+
+
+def audit_of(found: Line) -> Asked:
+    """Return what a line asks for."""
+    options = found.options
+
+    def number(option: str, default: int | None) -> int | None:
+        if option not in options:
+            return default
+        return whole_number(options[option], f"number for '--{option}'", least=1)
+
+    return Asked(
+        pools=races.read_pools(options.get("pool", ())),
+        steps=found.words or None,
+        repeat=number("repeat", 1) or 1,
+        workers=number("workers", None),
+        keep="keep" in options,
+        most=number("most", MOST_MEGABYTES) or 1,
+        allow_absolute="allow-absolute" in options,
+    )
 
 
 @magics_class
@@ -376,6 +434,21 @@ class StepUpMagics(Magics):
         asked = WaitLine.of(line)
         asked.finish(self.extension.wait(asked.steps, asked.timeout))
 
+    def _audit(self, line: Line) -> None:
+        self.extension.audit(audit_of(line))
+
+    def _export(self, line: Line) -> None:
+        path = line.words[0] if line.words else "plan.py"
+        warnings = export_plan(
+            self.extension.begin_session(),
+            path,
+            stepup=line.options.get("stepup", 3),
+            force="force" in line.options,
+        )
+        print(f"wrote {ansi.one_line(path, 200)}")
+        for warning in warnings:
+            print(f"  note: {ansi.visible(warning)}")
+
     def _why(self, line: Line) -> None:
         for name in line.words:
             print(show.why(self.extension.begin_session().why(name)))
@@ -397,6 +470,28 @@ class StepUpMagics(Magics):
 
     def _history(self, line: Line) -> None:
         self._show(show.history_page(self.extension.begin_session().history()))
+
+    def _whatif(self, line: Line) -> None:
+        from stepup_nb.core import whatif
+        from stepup_nb.notebook.whatif import bundle, without_collecting
+
+        pools: dict[str, whatif.Sizes] = {}
+        for text in line.options.get("pool", ()):
+            name, sizes = whatif.pool_sizes(text)
+            pools[name] = tuple(dict.fromkeys((*pools.get(name, ()), *sizes)))
+        numbers = line.options.get("workers")
+        workers = () if numbers is None else whatif.sizes_of(numbers, of="the workers")
+        session = self.extension.begin_session()
+        with without_collecting():
+            found = whatif.sweep(whatif.Known.of(session.workload()), pools, workers)
+        if "json" in line.options:
+            print(json.dumps(found.to_json(), indent=1))
+            return
+        shown = bundle(found)
+        if self.extension.has_front_end:
+            publish_display_data(shown)
+        else:
+            print(shown["text/plain"])
 
     def _run(self, line: Line) -> None:
         self.extension.begin_session().run()
@@ -520,6 +615,49 @@ class StepUpMagics(Magics):
         number = self.extension.freeze()
         print(f"turned {counted(number, 'panel')} into pictures" if number else "no panel is shown")
 
+    def _narrate(self, line: Line) -> None:
+        is_on = {"on": True, "off": False}.get(line.words[0])
+        if is_on is None:
+            raise UsageError(
+                "SNB-109",
+                "Narrate, or not?",
+                "",
+                "write '%stepup narrate on' or '%stepup narrate off'",
+            )
+        if not self.extension.has_front_end:
+            print("sentences that come while steps run need a notebook; '%stepup why STEP' tells of one step")
+        elif not self.extension.narrate(is_on) and not is_on:
+            print("nothing is narrated")
+
+    def _timeline(self, line: Line) -> None:
+        session = self.extension.begin_session()
+        jobs, now = timeline.recent(session.history()), time.time()
+        labels = {row["name"]: row["label"] for row in session.status()["steps"]}
+        if "save" in line.options:
+            path = written.named(session.place.root, str(line.options["save"]), (".svg",))
+            if jobs:
+                drawing = timeline.draw(jobs, labels, now, file=True)
+                written.write(path, drawing, timeline.MARK, force="force" in line.options)
+                print(f"wrote {ansi.one_line(str(line.options['save']), 200)}")
+                return
+        if not jobs:
+            print("No job ran yet.")
+        elif self.extension.has_front_end:
+            drawn = timeline.draw(jobs, labels, now)
+            publish_display_data({"text/plain": timeline.text(jobs, labels, now), "text/html": drawn})
+        else:
+            print(timeline.text(jobs, labels, now))
+
+    def _report(self, line: Line) -> None:
+        if not line.words:
+            raise UsageError("SNB-109", "Where to?", "", "write '%stepup report out.html'")
+        report.save(self.extension.begin_session(), line.words[0], force="force" in line.options)
+        print(f"wrote {ansi.one_line(line.words[0], 200)}")
+
+    def _hints(self, line: Line) -> None:
+        found, machine = hints.of_session(self.extension.begin_session(), *line.words)
+        self._show(hints.page(found, machine))
+
     def _doctor(self, line: Line) -> None:
         self._show([show.Table(("what", "found"), self.extension.doctor(), widest=400, code=())])
 
@@ -566,6 +704,14 @@ VERBS: dict[str, Verb] = {
         words="STEP",
         most=None,
     ),
+    "audit": Verb(
+        "audit --pool NAME=1,4 [STEP ...] [--repeat N] [--workers N] [--most MB] [--allow-absolute] [--keep]",
+        "run steps from scratch with each size, in copies of the project, and list what comes out differently",
+        StepUpMagics._audit,
+        AUDIT_OPTIONS,
+        words="STEP",
+        most=None,
+    ),
     "why": Verb(
         "why STEP ...", "why it ran, runs or waits", StepUpMagics._why, words="STEP", least=1, most=None
     ),
@@ -573,6 +719,12 @@ VERBS: dict[str, Verb] = {
         "log STEP ...", "what its last job printed", StepUpMagics._log, words="STEP", least=1, most=None
     ),
     "history": Verb("history", "the last jobs, of all sessions", StepUpMagics._history),
+    "whatif": Verb(
+        "whatif [--pool NAME=SIZES ...] [--workers SIZES] [--json]",
+        "how long it would take with other sizes, from recorded durations; runs nothing",
+        StepUpMagics._whatif,
+        WHATIF_OPTIONS,
+    ),
     "cancel": Verb(
         "cancel STEP ...|--all",
         "stop steps, with all processes they started",
@@ -603,7 +755,7 @@ VERBS: dict[str, Verb] = {
         most=1,
     ),
     "executor": Verb(
-        "executor [local|dask [ADDRESS]]",
+        "executor [local|dask [ADDRESS]] [--plain]",
         "run steps on a Dask cluster, or on this machine",
         StepUpMagics._executor,
         (_switch("--plain", "also where others can listen to the line"),),
@@ -634,6 +786,14 @@ VERBS: dict[str, Verb] = {
         least=1,
         most=1,
     ),
+    "narrate": Verb(
+        "narrate on|off",
+        "why the scheduler decides as it does: a sentence for each decision, under this cell, as they are made",
+        StepUpMagics._narrate,
+        words="on|off",
+        least=1,
+        most=1,
+    ),
     "graph": Verb(
         "graph [--provenance] [--dot|--text] [PREFIX]",
         "the graph of steps and files, or who declared what; with PREFIX into files",
@@ -644,6 +804,41 @@ VERBS: dict[str, Verb] = {
             _switch("--text", "in lines"),
         ),
         words="PREFIX",
+        most=1,
+    ),
+    "timeline": Verb(
+        "timeline [--save FILE.svg] [--force]",
+        "which step had which slot when; as a drawing, or in a file of its own",
+        StepUpMagics._timeline,
+        (
+            Option(("--save",), "FILE", "write the drawing into a file"),
+            _switch("--force", "replace a file that is no timeline"),
+        ),
+    ),
+    "report": Verb(
+        "report FILE.html [--force]",
+        "write one page on everything: steps, pools, timeline, graph, failures; it opens without a kernel",
+        StepUpMagics._report,
+        (_switch("--force", "replace a file that is no report"),),
+        words="PATH",
+        most=1,
+    ),
+    "hints": Verb(
+        "hints [POOL]",
+        "how large pools may be, from the memory and processor time that their steps took",
+        StepUpMagics._hints,
+        words="POOL",
+        most=1,
+    ),
+    "export": Verb(
+        "export [--stepup 3|4] [--force] [PLAN.py]",
+        "write the declared steps as a plan that StepUp runs, and name what it cannot say",
+        StepUpMagics._export,
+        (
+            Option(("--stepup",), "3|4", "the version of StepUp that is to run it (default 3)"),
+            _switch("--force", "overwrite what is there"),
+        ),
+        words="PATH",
         most=1,
     ),
     "forget": Verb(

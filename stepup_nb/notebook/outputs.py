@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
 from html import escape
-from typing import Any
+from typing import Any, Protocol
 
 from stepup_nb.core.errors import StepUpError
 from stepup_nb.core.words import counted
@@ -19,6 +19,9 @@ from stepup_nb.notebook import ansi, record, show
 from stepup_nb.notebook.publisher import EACH, Bundle, Live, Row
 
 _LOST = "the director of this notebook is gone; the next use of it starts a new one"
+
+SENTENCES = 20
+"""Of a narration, the newest: it is saved with the notebook."""
 
 _UNFINISHED = frozenset({"PENDING", "CHECKING", "QUEUED", "RUNNING"})
 
@@ -135,19 +138,14 @@ class Progress(Live):
     def draw(self, rows: list[Row], event: Row) -> Bundle:
         """Return the line as html, with a bar while it lasts, and as text."""
         line = ansi.one_line(self.line(rows, event), 200)
-        return {
-            "text/html": f'<div style="{_STYLE}">{self._bar(rows, event)}{escape(line)}</div>',
-            "text/plain": line,
-        }
+        return line_bundle(line, self._share(rows, event))
 
-    def _bar(self, rows: list[Row], event: Row) -> str:
+    def _share(self, rows: list[Row], event: Row) -> float | None:
         numbers = self._numbers(rows, event)
         total = sum(numbers.values())
         if self._took or not total:
-            return ""
-        done = sum(number for state, number in numbers.items() if state not in _UNFINISHED)
-        inner = f'<span style="{_DONE};width:{round(100 * done / total)}%"></span>'
-        return f'<span aria-hidden="true" style="{_BAR}">{inner}</span>'
+            return None
+        return sum(number for state, number in numbers.items() if state not in _UNFINISHED) / total
 
 
 # Inline, and without anything that JupyterLab takes away in a notebook it does not trust.
@@ -156,11 +154,25 @@ _STYLE = (
     # In line with what is printed.
     "line-height:1.5;padding:0 0 0 8px;font-variant-numeric:tabular-nums"
 )
+# The figures have room for an hour: sentences begin below each other.
+_SENTENCE = "padding-left:5.5em;text-indent:-5.5em"
+_TIME = (
+    f"display:inline-block;width:4.8em;margin-right:0.7em;text-align:right;text-indent:0;opacity:{ansi.FADED}"
+)
 _BAR = (
     "display:inline-block;width:8em;height:0.55em;margin-right:0.8em;border:1px solid #8888;"
     "border-radius:3px;overflow:hidden;vertical-align:baseline"
 )
 _DONE = "display:block;height:100%;background:forestgreen"
+
+
+def line_bundle(line: str, share: float | None = None) -> Bundle:
+    """Return a line of progress as html, behind a bar that is filled to a share, and as text."""
+    bar = ""
+    if share is not None:
+        inner = f'<span style="{_DONE};width:{round(100 * share)}%"></span>'
+        bar = f'<span aria-hidden="true" style="{_BAR}">{inner}</span>'
+    return {"text/html": f'<div style="{_STYLE}">{bar}{escape(line)}</div>', "text/plain": line}
 
 
 class PoolLine(Live):
@@ -190,8 +202,59 @@ class PoolLine(Live):
         }
 
 
+class Narration(Live):
+    """Why the scheduler decides as it does, in sentences, as they come: the last of them."""
+
+    def __init__(self) -> None:
+        super().__init__(new_id())
+        self.follows_all = True
+        self._began = time.time()
+        self._number = 0
+        # Replaced and never changed: one thread takes what another one draws.
+        self._said: tuple[tuple[float, str], ...] = ()
+        self._has_ended = False
+
+    def take(self, event: Row) -> None:
+        """Take the sentences of an event."""
+        said = [(at, words) for at, words in event.get("said", ())]
+        self._number += len(said)
+        self._said = (*self._said, *said)[-SENTENCES:]
+
+    def end(self) -> None:
+        """Say from now on that no more comes."""
+        self._has_ended = True
+
+    def draw(self, rows: list[Row], event: Row) -> Bundle:
+        """Return the last sentences as html and text."""
+        head = "narration ended" if self._has_ended else "narrating; '%stepup narrate off' ends it"
+        said = [(max(0.0, at - self._began), ansi.one_line(words, 300)) for at, words in self._said]
+        if self._number > len(said):
+            head += f"; {counted(self._number - len(said), 'earlier sentence')} not shown"
+        lines = [
+            f'<div style="{_SENTENCE}"><span style="{_TIME}">{at:.2f} s</span>{escape(words)}</div>'
+            for at, words in said
+        ]
+        faint = f'<div style="opacity:{ansi.FADED}">{escape(head)}</div>'
+        return {
+            "text/html": f'<div style="{_STYLE}">{faint}{"".join(lines)}</div>',
+            "text/plain": "\n".join([head, *(f"{at:9.2f} s  {words}" for at, words in said)]),
+        }
+
+
+class Line(Protocol):
+    """What can tell in one line how far it is."""
+
+    steps: dict[str, Row]
+
+    def line(self, rows: Iterable[Row], event: Row) -> str:
+        """Return the line as text."""
+
+    def end(self, report: Any, /) -> None:
+        """Settle what it says from now on."""
+
+
 class TerminalLine:
-    """The progress of a wait in a terminal: one line that is written over, and at the end a last one.
+    """The progress of a wait in a terminal: one line that is written over, and at the end what became of it.
 
     Parameters
     ----------
@@ -201,7 +264,7 @@ class TerminalLine:
         What the line says.
     """
 
-    def __init__(self, ask: Callable[[], Row], progress: Progress) -> None:
+    def __init__(self, ask: Callable[[], Row], progress: Line) -> None:
         self._ask = ask
         self._progress = progress
         self._next = 0.0
@@ -219,8 +282,8 @@ class TerminalLine:
         sys.stdout.write(f"\r\x1b[2K{line}")
         sys.stdout.flush()
 
-    def end(self, report: Mapping[str, Any] | None) -> None:
-        """Leave one calm line."""
+    def end(self, report: Any) -> None:
+        """Leave one calm line, or a page."""
         self._progress.end(report)
         start = "\r\x1b[2K" if self._is_terminal and self._next else ""
         rows, _ = self._look()

@@ -22,13 +22,17 @@ from stepup_nb.core.errors import UsageError
 from stepup_nb.core.model import ScopeKind
 from stepup_nb.notebook import ansi
 from stepup_nb.notebook.cells import Cell
-from stepup_nb.notebook.outputs import CellRecord, PoolLine, new_id
+from stepup_nb.notebook.keep_alive import KeepAlive
+from stepup_nb.notebook.outputs import CellRecord, Narration, PoolLine, new_id
 from stepup_nb.notebook.publisher import Bundle, Live, Publisher, Row
 
 if TYPE_CHECKING:
     from stepup_nb.notebook.panel.controls import Controls
     from stepup_nb.notebook.panel.live import PanelLive
     from stepup_nb.notebook.panel.widget import Panel
+
+_NOBODY = "stepup_nb.keep_alive"
+"""No comm has this id."""
 
 _UNWATCHED = "no front end is watching: a notebook that does not end in '%stepup wait' loses what still runs"
 
@@ -65,6 +69,8 @@ class Records:
         """The record of the last round of each cell."""
         self._pool_lines: dict[tuple[str, str], PoolLine] = {}
         """By scope and name of the pool."""
+        self._narration: Narration | None = None
+        self._keeper: KeepAlive | None = None
         self._panel: _ShownPanel | None = None
         self._panel_ids: list[str] = []
         self._pictures: list[str] = []
@@ -90,6 +96,12 @@ class Records:
 
             self.publisher = Publisher(session, self._update, tell)
         return self.publisher
+
+    def keep_alive(self, is_wanted: Callable[[], bool]) -> None:
+        """Let the kernel give a sign of life now and then while steps run."""
+        if self._keeper is None:
+            self._keeper = KeepAlive(self._beat, is_wanted)
+            self._begun_publisher().follow(self._keeper)
 
     def add(self, cell: Cell | None, scope: str, handle: StepHandle) -> None:
         """Show a step that has been declared just now, in the record of the cell that declared it."""
@@ -168,6 +180,29 @@ class Records:
             self.publisher.drop(old)
         live = self._pool_lines[cell.scope, row["name"]] = PoolLine(row)
         self.show(live, {})
+
+    def narrate(self, is_on: bool) -> bool:
+        """Show in the executing cell why the scheduler decides as it does, or no longer; return whether it did.
+
+        The cell that showed it before keeps what was said by then.
+        """
+        old, self._narration = self._narration, None
+        session = self._begin_session()
+        if old is not None and self.publisher is not None:
+            self.publisher.flush([old])
+            old.end()
+            self.publisher.touch(old)
+            self.publisher.flush([old])
+            self.publisher.drop(old)
+        if is_on:
+            live = self._narration = Narration()
+            self.show(live, {})
+            session.narrate(True)
+            # What the same cell declares next is to be heard of, too.
+            self._begun_publisher().flush([live])
+        elif old is not None:
+            session.narrate(False)
+        return old is not None
 
     # --- the panel -----------------------------------------------------------------------------
 
@@ -263,6 +298,15 @@ class Records:
             self._display_pub = self._ip.display_pub
         if self._display_pub is not None:
             self._display_pub.publish(bundle, transient={"display_id": display_id}, update=True)
+
+    def _beat(self) -> None:
+        """Send a message that says nothing; called in the publisher's thread.
+
+        A server takes for activity what belongs to no request, and updates of outputs only as long as the last
+        request was no mere question. Front ends ignore what is said to a comm that they do not know.
+        """
+        kernel = self._ip.kernel
+        kernel.session.send(kernel.iopub_socket, "comm_msg", {"comm_id": _NOBODY, "data": {}}, parent={})
 
 
 def _is_watched(cell: Cell) -> bool:

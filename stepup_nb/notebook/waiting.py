@@ -1,7 +1,7 @@
 """How a cell waits while its kernel lives: buttons work, progress is shown, and it can be interrupted.
 
 Three ways, since kernels differ (`choose`). ipykernel 7 answers the front end while a cell awaits, so there
-`%stepup wait` becomes an `await`; ipykernel 6 is served from within the waiting cell; elsewhere the wait
+`%stepup wait`, and `audit`, become an `await`; ipykernel 6 is served from within the waiting cell; elsewhere the wait
 blocks. Knows nothing of steps: what is waited for is a `concurrent.futures.Future` that another thread
 completes. It is only watched and never cancelled, so an interrupt ends the wait and nothing else.
 """
@@ -28,7 +28,7 @@ Way = Literal["await", "nested", "plain"]
 """How a wait is done in a shell: `wait_async`, `wait_nested` or `wait_blocking`."""
 
 Hook = Callable[[str], Awaitable[object]]
-"""What a rewritten `%stepup wait` awaits; its argument is what stands after `wait`."""
+"""What a rewritten `%stepup wait` or `audit` awaits; its argument is what stands after the verb."""
 
 HEARTBEAT = 0.1
 """Seconds between two ticks; also the longest time an interrupt may go unnoticed."""
@@ -41,8 +41,10 @@ _SERVICE_INTERVAL = 0.02
 _AGAIN = 0.005
 """Seconds after which an interrupt is tried again that came between two statements of a cell."""
 
-_HOOK = "_stepup_wait"
-"""The attribute of the shell that holds the hook."""
+_VERBS = ("wait", "audit")
+"""The verbs of `%stepup` that take long, and become an await."""
+_HOOK = "_stepup_{}"
+"""The attribute of the shell that holds the hook of a verb."""
 
 
 def choose(ip: Any) -> Way:
@@ -281,13 +283,15 @@ def _noting_interrupts(loop: asyncio.AbstractEventLoop) -> Iterator[Callable[[],
 
 # ipykernel 7: the line becomes an await.
 
-_WAIT = re.compile(r"(?P<target>[^\W\d]\w*\s*=\s*)?%stepup\s+wait(?P<arguments>(?:[\s;][^\n]*)?)\n?")
+_WAIT = re.compile(
+    rf"(?P<target>[^\W\d]\w*\s*=\s*)?%stepup\s+(?P<verb>{'|'.join(_VERBS)})(?P<arguments>(?:[\s;][^\n]*)?)\n?"
+)
 _OTHER_MAGIC = re.compile(r"\A(\s*)([^\W\d]\w*\s*=\s*)?[%!]")
 _MARK = "_stepup_wait_is_here_"
 
 
 def rewrite(lines: list[str]) -> list[str]:
-    """Make an await of each `%stepup wait` that is a statement of the cell itself; of no other text.
+    """Make an await of each `%stepup wait` or `audit` that is a statement of the cell itself; of no other text.
 
     What is indented, in a string or continued on the next line stays a magic, which waits the plain way.
     """
@@ -308,7 +312,8 @@ def rewrite(lines: list[str]) -> list[str]:
             if token.string == _MARK and is_new_statement and number in waits:
                 match = waits[number]
                 if not match["arguments"].endswith("\\"):
-                    call = f"await get_ipython().{_HOOK}({match['arguments'].strip()!r})"
+                    hook = _HOOK.format(match["verb"])
+                    call = f"await get_ipython().{hook}({match['arguments'].strip()!r})"
                     rewritten[number - 1] = f"{match['target'] or ''}{call}\n"
             is_new_statement = token.type in (tokenize.NEWLINE, tokenize.NL, tokenize.INDENT, tokenize.DEDENT)
     return rewritten
@@ -376,11 +381,12 @@ def _text(lines: list[str]) -> str:
     return "".join(lines).rstrip("\n")
 
 
-def install(ip: Any, hook: Hook) -> None:
-    """Have `%stepup wait` in cells of this shell await the hook, where the kernel is of that kind."""
+def install(ip: Any, *, wait: Hook, audit: Hook) -> None:
+    """Have `%stepup wait` and `audit` in cells of this shell await these, where the kernel is of that kind."""
     uninstall(ip)
     transformer = WaitTransformer(ip)
-    setattr(ip, _HOOK, hook)
+    setattr(ip, _HOOK.format("wait"), wait)
+    setattr(ip, _HOOK.format("audit"), audit)
     # The first, so that it sees the cell as it was sent.
     ip.input_transformers_cleanup.insert(0, transformer)
     ip.events.register("pre_run_cell", transformer.before_cell)
@@ -391,4 +397,5 @@ def uninstall(ip: Any) -> None:
     for transformer in [each for each in ip.input_transformers_cleanup if isinstance(each, WaitTransformer)]:
         ip.input_transformers_cleanup.remove(transformer)
         ip.events.unregister("pre_run_cell", transformer.before_cell)
-        delattr(ip, _HOOK)
+        for verb in _VERBS:
+            delattr(ip, _HOOK.format(verb))

@@ -240,11 +240,11 @@ class Page:
         strangers = [url for url in self.requests if not _is_ours(url)]
         assert not strangers, f"asked for outside this machine: {strangers}"
 
-    def until(self, condition: str, argument: Any = None) -> None:
+    def until(self, condition: str, argument: Any = None, patience: float = LONG) -> None:
         """Wait until the body of a JavaScript function returns something true; `argument` is its `arg`."""
         code = f"(arg) => {{ {condition} }}"
         try:
-            self.page.wait_for_function(code, arg=argument, timeout=LONG * 1000, polling=50)
+            self.page.wait_for_function(code, arg=argument, timeout=patience * 1000, polling=50)
         except Exception as error:
             raise AssertionError(f"it did not come true: {condition} ({argument})") from error
 
@@ -301,15 +301,15 @@ class Page:
         )
         self._start("run-cell")
 
-    def finish(self) -> bool:
+    def finish(self, patience: float = LONG) -> bool:
         """Wait until what was started last has ended; return whether no cell raised."""
-        self.until("return window.ended !== undefined")
+        self.until("return window.ended !== undefined", patience=patience)
         return bool(self.ask("return window.ended"))
 
-    def run_all(self) -> None:
+    def run_all(self, patience: float = LONG) -> None:
         """Run all cells; none may raise."""
         self.start_all()
-        assert self.finish(), self.text
+        assert self.finish(patience), self.text
 
     def run(self, *names: str) -> None:
         """Run cells, one after the other; none may raise."""

@@ -1,6 +1,7 @@
 """Pictures the lessons as they look in JupyterLab when all their cells have run; `make screenshots` runs this file.
 
-Light and dark, narrow and wide: somebody should look at them when what stands under a cell has been changed.
+`make screenshots ARGS="02 06"` takes those lessons only, `ARGS=panel` the views of the panel. Light and dark, narrow
+and wide: somebody should look at them when what stands under a cell has been changed.
 """
 
 import sys
@@ -50,8 +51,12 @@ def take_panel(browser: Browser, server: Server, folder: Path, theme: Theme, wid
             print(file.relative_to(ROOT), flush=True)
 
 
-def take(folder: Path) -> None:
-    """Write the pictures into the folder."""
+def take(folder: Path, chosen: list[str]) -> None:
+    """Write the pictures into the folder: of everything, or of what is chosen by the beginning of its name."""
+
+    def is_meant(name: str) -> bool:
+        return not chosen or any(name.startswith(each) for each in chosen)
+
     executable = chromium.find()
     if executable is None:
         sys.exit(chromium.ADVICE)
@@ -61,16 +66,16 @@ def take(folder: Path) -> None:
             server.wait()
             browser = Browser(playwright, executable)
             folder.mkdir(parents=True, exist_ok=True)
-            for theme in THEMES:
+            for theme in THEMES if is_meant("panel") else ():
                 for width in (600, 1100):
                     take_panel(browser, server, folder, theme, width)
-            for lesson in LESSONS:
+            for lesson in filter(lambda path: is_meant(path.name), LESSONS):
                 for theme in THEMES:
                     for size, (width, height) in SIZES.items():
                         # From scratch, or the second picture would be that of another day.
                         name = copy(server, lesson)
                         with browser.open(server, name, theme=theme, width=width, height=height) as page:
-                            page.run_all()
+                            page.run_all(patience=180.0)
                             page.hide_sidebar()
                             file = folder / f"{lesson.stem}-{theme}-{size}.png"
                             for screen in page.screenshots(file):
@@ -81,4 +86,4 @@ def take(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    take(ROOT / "build" / "screenshots")
+    take(ROOT / "build" / "screenshots", sys.argv[1:])

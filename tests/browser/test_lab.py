@@ -25,7 +25,7 @@ def until(name: str) -> str:
 
 def test_the_lesson_runs_from_top_to_bottom(app: App, open_page: Open, server: Server) -> None:
     page = open_page(copy(server, LESSON), app)
-    page.run_all()
+    page.run_all(patience=90.0)
     page.until_shown("steps", "3 steps: 3 succeeded", "test, slot 0")
     page.until_shown("closed", "the fourth", "SUCCEEDED")
     # A cell further down reran the one that merges, and that is told wherever the step is declared.

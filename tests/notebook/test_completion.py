@@ -111,13 +111,20 @@ def test_steps_that_are_only_remembered_are_not_offered(offered):
 
 def test_verbs_and_what_they_take(offered):
     assert offered("%stepup ") == list(VERBS)
-    assert offered("%stepup re") == ["rerun", "resume"]
+    assert offered("%stepup re") == ["rerun", "resume", "report"]
     assert offered("%stepup rerun --") == ["--failed", "--all"]
     assert offered("%stepup wait --") == ["--timeout", "--no-raise"]
     assert offered("%stepup pause ") == ["test", "team"]
     assert offered("%stepup notebook da") == ["data.csv"]
     assert offered("%stepup history ") == []
     assert offered("%stepup watch o") == ["on", "off"]
+    assert offered("%stepup narrate o") == ["on", "off"]
+    assert offered("%stepup timeline --save da") == ["data.csv"]
+    assert offered("%stepup wait --timeout ") == []
+    assert offered("%stepup audit --pool t") == ["test=", "team="]
+    assert offered("%stepup audit --k") == ["--keep"]
+    assert offered("%stepup export --stepup ") == ["3", "4"]
+    assert offered("%stepup export da") == ["data.csv"]
     assert offered("%stepup nonsense ") == []
 
 
@@ -139,3 +146,10 @@ def test_without_a_director_there_are_no_pools_and_nobody_is_bothered(extension,
     assert offered("%stepup why ") == []
     extension.session = None
     assert offered("%runsh --pool ") == []
+
+
+def test_a_value_of_an_option_of_a_verb_is_completed_as_what_it_is(offered):
+    assert offered("%stepup whatif --p") == ["--pool"]
+    assert offered("%stepup whatif --pool te") == ["test=", "team="]
+    assert offered("%stepup whatif --workers ") == []
+    assert offered("%stepup whatif --pool test=1..8 ") == ["--pool", "--workers", "--json"]

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from notebook.helpers_kernel import LINES, Cell, Kernel, all_dead, python_of
@@ -661,6 +662,26 @@ def test_settings_count_at_once(kernel):
     kernel.run_ok("%config StepUp.workers = None")
 
 
+def test_python_steps_are_started_afresh_or_not_as_the_settings_say(kernel):
+    def those_that_wait():
+        director = psutil.Process(kernel.status()["director_pid"])
+        names = (Path(f"/proc/{child.pid}/comm") for child in director.children())
+        return [name for name in names if name.exists() and name.read_text() == "stepup-warm\n"]
+
+    code = "from stepup_nb.api import runpy\nfor n in range(5): runpy(f'./s.py {n}', name=f'%s{n}')\n%%stepup wait"
+    (kernel.folder / "s.py").write_text("#!/usr/bin/env python3\n")
+    (kernel.folder / "s.py").chmod(0o755)
+    kernel.run_ok("%config StepUp.warm = False")
+    kernel.run_ok(code % "a")
+    assert those_that_wait() == []
+    kernel.run_ok("%config StepUp.warm = True")
+    kernel.run_ok(code % "b")
+    kernel.until(lambda: bool(those_that_wait()))
+    kernel.run_ok("%config StepUp.warm = False")
+    kernel.until(lambda: not those_that_wait())
+    kernel.run_ok("%config StepUp.warm = True")
+
+
 # --- what is asked --------------------------------------------------------------------------------
 
 
@@ -1020,3 +1041,30 @@ def test_finish_waits_shows_everything_and_counts(new_kernel):
     assert finished.results == [{"text/plain": "{'failed': 1, 'pending': 1}"}]
     assert "3 steps: 1 failed, 2 pending" in cell.record["text/plain"]
     assert "no front end is watching" not in cell.record["text/plain"]
+
+
+# --- what if --------------------------------------------------------------------------------------
+
+
+def test_whatif_shows_a_table_a_plot_and_two_timelines(kernel):
+    kernel.run_ok("%pool fit 1")
+    kernel.run_ok("from stepup_nb.api import runsh\nfor k in range(4): runsh('true', pool='fit')", cell="a")
+    kernel.run_ok("%stepup wait")
+    (shown,) = kernel.run_ok("%stepup whatif --pool fit=1..4").displays
+    assert "speed-up" in shown["text/plain"]
+    assert shown["text/html"].count("<svg") >= 2
+    assert "guessed" not in shown["text/plain"]
+
+
+def test_a_prediction_is_an_object_that_shows_itself(kernel):
+    kernel.run_ok("%pool fit 1")
+    kernel.run_ok("from stepup_nb.api import runsh\nfor k in range(4): runsh('true', pool='fit')", cell="a")
+    kernel.run_ok("%stepup wait")
+    (shown,) = kernel.run_ok("import stepup_nb; forecast = stepup_nb.simulate({'fit': 2}); forecast").results
+    assert shown["text/plain"].startswith("<Forecast: 4 steps in ")
+    assert "<svg" in shown["text/html"]
+    assert kernel.value("[forecast.makespan > 0, len(forecast.timeline), len(stepup_nb.history())]")[:2] == [
+        True,
+        4,
+    ]
+    assert "SNB-502" in kernel.run("stepup_nb.simulate({'fti': 2})").error

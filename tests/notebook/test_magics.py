@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -224,3 +225,42 @@ def test_a_notebook_that_is_named_in_a_cell_takes_that_cells_steps(shell):
     (row,) = loaded().session.status()["steps"]
     assert "%config StepUp.notebook" in row["cell"]
     assert loaded().session.status()["notebook"].endswith("third.ipynb")
+
+
+# --- what if --------------------------------------------------------------------------------------
+
+
+def test_whatif_predicts_in_a_terminal_too(shell, said):
+    shell.run("%pool fit 2\n%stepup workers 4")
+    shell.run(
+        "from stepup_nb.api import runsh\nfor k in range(4): runsh('true', duration=2, pool='fit', block=True)"
+    )
+    said()
+    shell.run("%stepup whatif --pool fit=1,2 --workers 1..2")
+    assert "Not run: 4 steps" in said()
+    shell.run("%stepup whatif --pool fit=1..4 --json")
+    assert [row["pools"]["fit"] for row in json.loads(said())["runs"]] == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("line", "code"),
+    [
+        ("--pool fit", "SNB-151"),
+        ("--pool fit=8..1", "SNB-151"),
+        ("--workers none..2", "SNB-151"),
+        ("--pool fti=1..2", "SNB-502"),
+        ("--pool", "SNB-107"),
+        ("--pools fit=2", "SNB-107"),
+        ("fit=2", "SNB-109"),
+    ],
+)
+def test_whatif_refuses_what_makes_no_sense(shell, line, code):
+    shell.run("%pool fit 2")
+    shell.run("from stepup_nb.api import runsh\nrunsh('true', pool='fit', block=True)")
+    with pytest.raises(UsageError, match=code):
+        shell.run(f"%stepup whatif {line}")
+
+
+def test_whatif_without_steps_says_so(shell):
+    with pytest.raises(UsageError, match="SNB-152"):
+        shell.run("%stepup whatif")

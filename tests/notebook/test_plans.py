@@ -170,3 +170,29 @@ def test_a_terminal_steers_a_notebook_whose_cell_is_busy(kernel):
     kernel.finish(busy)
     assert kernel.run_ok("%stepup status").is_ok
     assert kernel.states() == {"one": "SKIP"}
+
+
+def test_the_steps_of_a_notebook_become_a_plan_that_boots(kernel):
+    kernel.run_ok(
+        "%pool two 2\n%runsh -p two -o a.txt --retry 1 -- echo A > a.txt",
+    )
+    kernel.run_ok("%%runsh -i a.txt -o b.txt\ncat ${inp} > ${out}\necho '$$' >> b.txt")
+    kernel.run_ok("%stepup wait")
+    cell = kernel.run_ok("%stepup export exported.py")
+    assert cell.text == (
+        "wrote exported.py\n  note: --retry of 'runsh echo A > a.txt': StepUp 3 has no such option\n"
+    )
+    assert "SNB-170" in kernel.run("%stepup export exported.py").error
+    assert kernel.value("__import__('stepup_nb').export_plan('exported4.py', stepup=4)") != []
+    text = (kernel.folder / "exported.py").read_text()
+    assert 'pool("two", 2)\n' in text
+    assert '\'%pool two 2\'\nrunsh("echo A > a.txt", out=["a.txt"], pool="two")\n' in text
+    assert 'resources="two"' in (kernel.folder / "exported4.py").read_text()
+    (kernel.folder / "exported.py").rename(kernel.folder / "plan.py")
+    kernel.restart()
+    (kernel.folder / "nb.stepup.db").unlink()
+    (kernel.folder / "b.txt").unlink()
+    subprocess.run(
+        [sys.executable, "-m", "stepup_nb", "boot"], cwd=kernel.folder, check=True, stdout=subprocess.DEVNULL
+    )
+    assert (kernel.folder / "b.txt").exists()

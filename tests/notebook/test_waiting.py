@@ -232,7 +232,7 @@ def on_open(opened, message):
 
 ip.kernel.comm_manager.register_target("button", on_open)
 ip.register_magic_function(stepup)
-waiting.install(ip, wait)
+waiting.install(ip, wait=wait, audit=wait)
 """
 
 
