@@ -35,7 +35,7 @@ endef
 FRONT_END := $(wildcard stepup_nb/notebook/panel/js/*.js)
 JS_TESTS := $(wildcard tests/js/*.test.js)
 
-.PHONY: help demo lab test test-long torture bench bench-flood bench-panel check format lint types js browsers screenshots kernels clean
+.PHONY: help demo lab test test-long torture bench bench-flood bench-panel lessons check format lint types js browsers screenshots kernels clean
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -67,6 +67,9 @@ bench-flood: .venv/.dev ## Print what floods of output cost, and how soon a cell
 bench-panel: browsers ## Print how soon the panel shows what is, in JupyterLab and Chromium
 	@PATH="$(CURDIR)/$(BIN):$$PATH" PYTHONPATH=tests $(BIN)/python benchmarks/panel.py $(ARGS)
 
+lessons: .venv/.dev ## Print how long each lesson takes, and whether it holds each time: make lessons ARGS="-n 20 02"
+	@$(BIN)/python benchmarks/lessons.py $(ARGS)
+
 check: lint types ## Format, lint, types and the fast tests, in under a minute
 	@$(BIN)/python -m pytest -q -m "not slow and not kernel and not browser" $(ARGS)
 
@@ -93,7 +96,7 @@ browsers: .venv/.dev ## Find a Chromium for the tests, or install it where root 
 		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(CHROMIUM_PACKAGES) >/dev/null; \
 		$(BIN)/python $(FIND_CHROMIUM) || [ -z "$$CI" ]; }
 
-screenshots: browsers ## Picture the lesson, light and dark, narrow and wide, in build/screenshots/
+screenshots: browsers ## Picture the lessons, light and dark, narrow and wide, in build/screenshots/
 	@PATH="$(CURDIR)/$(BIN):$$PATH" PYTHONPATH=tests $(BIN)/python tests/browser/screenshots.py $(ARGS)
 
 kernels: $(KERNELS) ## Set up the older kernels that the tests run on, in .venvs/

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import curves  # noqa: F401  (adds its cases)
+import whatif  # noqa: F401  (adds its cases)
 from cases import CASES, Case
 from peers import Absent
 

@@ -1,4 +1,4 @@
-"""The second lesson, done by hand: what its reader does to cells and files runs what the lesson says, and no more.
+"""The fifth lesson, done by hand: what its reader does to cells and files runs what the lesson says, and no more.
 
 A real kernel is told of cells by their ids, as JupyterLab does. That the lesson executes without them is in
 `test_notebooks`.
@@ -35,10 +35,10 @@ class Lesson(Kernel):
 
     def __init__(self, folder: Path) -> None:
         shutil.copytree(NOTEBOOKS, folder, ignore=shutil.ignore_patterns(".*", "*.stepup.db*", "build"))
-        notebook = folder / "02_graph.ipynb"
+        notebook = folder / "05_graph.ipynb"
         cells = nbformat.read(notebook, as_version=4).cells
         self.sources = {cell.id: cell.source for cell in cells if cell.cell_type == "code"}
-        self.files = folder / "build" / "02"
+        self.files = folder / "build" / "05"
         super().__init__(python_of("this"), folder, STEPUP_NB_NOTEBOOK=os.fspath(notebook))
 
     def do(self, cell: str, *edit: str) -> Cell:
@@ -204,15 +204,15 @@ def test_a_renamed_output_runs_its_step_and_leaves_the_old_file_to_clean(lesson:
     assert lesson.ran_edited("report.html", "weather.html") == ["report"]
     lesson.do("rename-check")
     assert old.exists() and old.read_text() == new.read_text()
-    assert lesson.do("dry").text == "would remove build/02/report.html\n"
+    assert lesson.do("dry").text == "would remove build/05/report.html\n"
     assert old.exists()
-    assert lesson.do("clean-up").text == "removed build/02/report.html\n"
+    assert lesson.do("clean-up").text == "removed build/05/report.html\n"
     assert not old.exists() and new.exists()
     # And back: in the lesson together with the next one.
     assert lesson.ran_edited('"summit"]', "]") == ["plot", "report"]
     assert lesson.do("clean-up").text.splitlines() == [
-        "removed build/02/summit.html",
-        "removed build/02/weather.html",
+        "removed build/05/summit.html",
+        "removed build/05/weather.html",
     ]
 
 
@@ -222,8 +222,8 @@ def test_a_removed_step_runs_what_read_its_output_and_comes_back(lesson: Lesson)
     lesson.do("remove-check")
     assert "summit" not in lesson.states()
     assert "summit" not in (lesson.files / "report.html").read_text()
-    assert lesson.do("dry").text == "would remove build/02/summit.html\n"
-    assert lesson.do("clean-up").text == "removed build/02/summit.html\n"
+    assert lesson.do("dry").text == "would remove build/05/summit.html\n"
+    assert lesson.do("clean-up").text == "removed build/05/summit.html\n"
     assert (lesson.files / "summit.csv").exists()
     assert lesson.ran("plan", "remove-check") == ["plot", "report", "summit"]
     assert (lesson.files / "report.html").read_text() == report
