@@ -85,6 +85,8 @@ WHATIF_OPTIONS: tuple[Option, ...] = (
     ),
     Option(("--workers",), "SIZES", "numbers of workers, likewise"),
     Option(("--json",), "", "as data"),
+    Option(("--save",), "FILE", "write the plot of the speed-up into a file"),
+    Option(("--force",), "", "replace a file that is no such plot"),
 )
 
 LOG_SHOWN = 200_000
@@ -473,7 +475,7 @@ class StepUpMagics(Magics):
 
     def _whatif(self, line: Line) -> None:
         from stepup_nb.core import whatif
-        from stepup_nb.notebook.whatif import bundle, without_collecting
+        from stepup_nb.notebook.whatif import MARK, bundle, is_plotted, plot, without_collecting
 
         pools: dict[str, whatif.Sizes] = {}
         for text in line.options.get("pool", ()):
@@ -486,6 +488,15 @@ class StepUpMagics(Magics):
             found = whatif.sweep(whatif.Known.of(session.workload()), pools, workers)
         if "json" in line.options:
             print(json.dumps(found.to_json(), indent=1))
+            return
+        if "save" in line.options:
+            path = written.named(session.place.root, str(line.options["save"]), (".svg",))
+            if not is_plotted(found):
+                raise UsageError(
+                    "SNB-109", "There is nothing to plot.", "", "give several sizes: --pool NAME=1..8"
+                )
+            written.write(path, plot(found, file=True), MARK, force="force" in line.options)
+            print(f"wrote {ansi.one_line(str(line.options['save']), 200)}")
             return
         shown = bundle(found)
         if self.extension.has_front_end:
@@ -720,7 +731,7 @@ VERBS: dict[str, Verb] = {
     ),
     "history": Verb("history", "the last jobs, of all sessions", StepUpMagics._history),
     "whatif": Verb(
-        "whatif [--pool NAME=SIZES ...] [--workers SIZES] [--json]",
+        "whatif [--pool NAME=SIZES ...] [--workers SIZES] [--json] [--save FILE.svg] [--force]",
         "how long it would take with other sizes, from recorded durations; runs nothing",
         StepUpMagics._whatif,
         WHATIF_OPTIONS,

@@ -23,3 +23,30 @@ def drawing(width: int, height: int, parts: Iterable[str], words: str) -> str:
         f'<svg role="img" aria-label="{escape(words)}" viewBox="0 0 {width} {height}" width="{width}"'
         f' style="max-width:100%;height:auto" font-size="12" font-family="{FONT}">{"".join(parts)}</svg>'
     )
+
+
+def file(width: int, height: int, parts: Iterable[str], words: str, mark: str) -> str:
+    """Return a drawing as the text of a file: with a page behind it, light or dark as the reader's system is.
+
+    Parameters
+    ----------
+    width, height
+        Of the drawing, in pixels.
+    parts
+        What is drawn.
+    words
+        What it shows.
+    mark
+        A comment by which the file is known as one of ours.
+    """
+    edge = 16
+    full, high = width + 2 * edge, height + 2 * edge
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" role="img" viewBox="{-edge} {-edge} {full} {high}" width="{full}"'
+        f' height="{high}" font-size="12" font-family="{FONT}">\n{mark}\n<title>{escape(words)}</title>\n'
+        "<style>svg{color:#1f2328;--page:#fff}"
+        "@media(prefers-color-scheme:dark){svg{color:#e6edf3;--page:#0d1117}}</style>\n"
+        f'<rect x="{-edge}" y="{-edge}" width="{full}" height="{high}" style="fill:var(--page)"/>\n'
+        + "\n".join(parts)
+        + "\n</svg>\n"
+    )

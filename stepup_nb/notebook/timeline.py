@@ -129,7 +129,7 @@ def draw(
     what = f"timeline of {words(jobs, now)}"
     if not file:
         return svg.drawing(width, height, parts, what)
-    return _file(height, parts, what)
+    return svg.file(width, height, parts, what, MARK)
 
 
 def _end(job: Row, now: float) -> float:
@@ -183,7 +183,7 @@ def _bar(
     title = f"{_label(job, labels, 80)}: {outcome}, {took}"
     title += f", waited {record.duration(waited)} before" if waited >= 0.01 else ""
     title += ", on the critical path" if is_marked else ""
-    frame = ' stroke="currentColor" stroke-width="2"' if is_marked else ""
+    frame = ' stroke="currentColor" stroke-width="1.5"' if is_marked else ""
     fill = _FILLS.get(job["outcome"], "#808080")
     height = _LINE - 6
     parts = [
@@ -198,16 +198,3 @@ def _bar(
     elif room >= 0 and job["outcome"] not in ("succeeded", None):
         parts.append(svg.text(x + 4, y + 13, _GLYPHS.get(job["outcome"], "?")))
     return "".join([*parts, "</g>"])
-
-
-def _file(height: int, parts: Iterable[str], what: str) -> str:
-    width, height, edge = _WIDTH + 32, height + 32, 16
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" role="img" viewBox="{-edge} {-edge} {width} {height}" width="{width}"'
-        f' height="{height}" font-size="12" font-family="{svg.FONT}">\n{MARK}\n<title>{escape(what)}</title>\n'
-        "<style>svg{color:#1f2328;--page:#fff}"
-        "@media(prefers-color-scheme:dark){svg{color:#e6edf3;--page:#0d1117}}</style>\n"
-        f'<rect x="{-edge}" y="{-edge}" width="{width}" height="{height}" style="fill:var(--page)"/>\n'
-        + "\n".join(parts)
-        + "\n</svg>\n"
-    )

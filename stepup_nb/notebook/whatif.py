@@ -18,6 +18,8 @@ from stepup_nb.core.whatif import Axis, Known, Size, Sweep
 from stepup_nb.core.words import counted
 from stepup_nb.notebook import ansi, record, show, svg, timeline
 
+MARK = "<!-- speed-up, drawn by stepup_nb -->"
+"""By this a file is known as one of ours."""
 BARS = 400
 """Jobs of a timeline that are drawn: the longest."""
 LINES = 8
@@ -47,8 +49,8 @@ def bundle(sweep: Sweep) -> dict[str, str]:
     """Return what was simulated by mime type."""
     page = _page(sweep)
     parts = [show.html(page)]
-    if len(sweep.axes) and len(sweep.runs) > 1:
-        parts.append(_plot(sweep))
+    if is_plotted(sweep):
+        parts.append(f'<div style="margin-top:6px">{plot(sweep)}</div>')
     parts.append(_timelines(sweep))
     return {
         "text/plain": show.text(page),
@@ -140,8 +142,21 @@ def _star(sweep: Sweep, run: Prediction) -> str:
 # --- drawings -----------------------------------------------------------------------------------------
 
 
-def _plot(sweep: Sweep) -> str:
-    """Draw the speed-up against the sizes of the last axis: a line for each size of the other one."""
+def is_plotted(sweep: Sweep) -> bool:
+    """Tell whether there are several sizes to compare."""
+    return bool(sweep.axes) and len(sweep.runs) > 1
+
+
+def plot(sweep: Sweep, *, file: bool = False) -> str:
+    """Return the speed-up against the sizes of the last axis as svg: a line for each size of the other one.
+
+    Parameters
+    ----------
+    sweep
+        With several sizes.
+    file
+        Return the text of a file.
+    """
     *others, axis = sweep.axes
     number = len(axis.sizes)
     lines = [sweep.runs[at : at + number] for at in range(0, len(sweep.runs), number)]
@@ -188,7 +203,9 @@ def _plot(sweep: Sweep) -> str:
         ends.append((points[-1][1] + 4, f"{values[-1]:.2f} ×{whose}"))
     parts += [svg.text(_LEFT + wide + 10, height, end) for height, end in _apart(ends)]
     words = f"speed-up against {label}"
-    return f'<div style="margin-top:6px">{svg.drawing(_PLOT, _HEIGHT, parts, words)}</div>'
+    if file:
+        return svg.file(_PLOT, _HEIGHT, parts, words, MARK)
+    return svg.drawing(_PLOT, _HEIGHT, parts, words)
 
 
 def _places(axis: Axis, wide: float) -> list[float]:

@@ -242,6 +242,22 @@ def test_whatif_predicts_in_a_terminal_too(shell, said):
     assert [row["pools"]["fit"] for row in json.loads(said())["runs"]] == [1, 2, 3, 4]
 
 
+def test_whatif_saves_its_plot_over_nothing_but_a_plot(shell, said):
+    shell.run("%pool fit 1")
+    shell.run("from stepup_nb.api import runsh\nfor _ in range(3): runsh('true', pool='fit')")
+    shell.run("%stepup wait")
+    for _ in range(2):
+        shell.run("%stepup whatif --pool fit=1..3 --save s.svg")
+    assert said().count("wrote s.svg") == 2
+    Path(loaded().session.place.root, "s.svg").write_text("mine")
+    with pytest.raises(UsageError) as refused:
+        shell.run("%stepup whatif --pool fit=1..3 --save s.svg")
+    assert refused.value.code == "SNB-146"
+    with pytest.raises(UsageError) as refused:
+        shell.run("%stepup whatif --save s.svg")
+    assert refused.value.code == "SNB-109"
+
+
 @pytest.mark.parametrize(
     ("line", "code"),
     [
