@@ -371,6 +371,10 @@ class LocalExecutor(Executor):
                 return int(word) if word.isdigit() else -1
             if found:
                 return None
+            seen = processes.look(pid)
+            if seen is None or seen.state == "Z":
+                # It has ended, and nothing of it is left to be told by.
+                return None
             # In the middle of an exec, which takes long on a busy machine, a process has no environment; after
             # `env -i` it never has one.
             time.sleep(pause)
