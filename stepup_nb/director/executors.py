@@ -119,12 +119,6 @@ class Executors(Executor):
                 self._left.remove(cluster)
                 threading.Thread(target=cluster.close, name="stepup-leave", daemon=True).start()
 
-    def lost(self, cluster: Cluster) -> None:
-        """Take note that a cluster is gone: what comes from now on runs here."""
-        if cluster is self._cluster:
-            self._leave()
-            self._on_capacity(None)
-
     def use_warm(self, is_on: bool) -> None:
         """Start this machine's Python steps in interpreters that wait for them, or each in a fresh one."""
         self._local.use_warm(is_on)

@@ -10,7 +10,7 @@ from stepup_nb.core import races
 from stepup_nb.core.errors import UsageError
 from stepup_nb.core.races import Content, Made, Run
 
-ROOT = "/home/me/work"
+ROOT = "/home/me/thesis"
 
 
 def content(text: str, mode: int = 0o100644) -> Content:
@@ -131,11 +131,11 @@ def test_a_step_that_a_plan_declares_in_some_runs_only_is_named():
         (f"cat '{ROOT}'", True),
         (f"cat {ROOT}2/a", False),
         (f"cat {ROOT}.old/a", False),
-        ("cat ~/work/a", True),
-        ('cat "$HOME/work/a"', True),
-        ("cat ${HOME}/work/a", True),
-        ("cat ~/works", False),
-        ("cat work/a", False),
+        ("cat ~/thesis/a", True),
+        ('cat "$HOME/thesis/a"', True),
+        ("cat ${HOME}/thesis/a", True),
+        ("cat ~/thesis2", False),
+        ("cat thesis/a", False),
         ("cat ~/a", False),
     ],
 )
