@@ -152,4 +152,10 @@ def test_a_value_of_an_option_of_a_verb_is_completed_as_what_it_is(offered):
     assert offered("%stepup whatif --p") == ["--pool"]
     assert offered("%stepup whatif --pool te") == ["test=", "team="]
     assert offered("%stepup whatif --workers ") == []
-    assert offered("%stepup whatif --pool test=1..8 ") == ["--pool", "--workers", "--json"]
+    assert offered("%stepup whatif --pool test=1..8 ") == [
+        "--pool",
+        "--workers",
+        "--json",
+        "--save",
+        "--force",
+    ]
