@@ -76,7 +76,7 @@ def _script() -> Caller | Alone:
     return Alone()
 
 
-def pool(name: str, size: int | None, *, tokens: Iterable[str] = ()) -> None:
+def pool(name: str, size: int | None, *, tokens: Iterable[str] = (), per_machine: bool | None = None) -> None:
     """Define a pool, or resize it live.
 
     Parameters
@@ -87,19 +87,24 @@ def pool(name: str, size: int | None, *, tokens: Iterable[str] = ()) -> None:
         Number of slots. 0 closes the pool, None is no limit.
     tokens
         What the slots are called in ``STEPUP_POOL_<NAME>``, instead of their numbers; one for each slot.
+    per_machine
+        Each machine of a cluster has so many slots, and a step that asks for some is placed where they are free: for
+        memory, or graphics cards. Else they are counted over the whole cluster: for licences, or a database. None: as
+        the pool is already, at first over the whole.
 
     Raises
     ------
     UsageError
-        SNB-110 for the name, SNB-111 for the size, SNB-117 for the tokens, SNB-503 where two plans disagree.
+        SNB-110 for the name, SNB-111 for the size, SNB-117 for the tokens, SNB-503 where two plans disagree, SNB-504
+        where `per_machine` changes while slots are held.
 
     StepUp 3.0: sizes are strictly positive, and a second size is an error.
     """
     if is_in_script():
-        _script().pool(name, size, tokens)
+        _script().pool(name, size, tokens, per_machine)
         return
     session = current.session()
-    notes = session.pool(name, size, tokens)["notes"]
+    notes = session.pool(name, size, tokens, per_machine)["notes"]
     if session.is_in_cell:
         # There is no cell below which the others could stand; the lines of those that gave other sizes tell it.
         for note in notes:

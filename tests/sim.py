@@ -7,6 +7,7 @@ a plan: a function that declares steps through its `Script` while its job runs.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from itertools import count
@@ -804,19 +805,24 @@ def check_invariants(sim: Sim) -> None:
     """Assert what must hold after every message."""
     scheduler = sim.scheduler
     pools, graph = scheduler.pools, scheduler.graph
-    held: dict[str, dict[int, int]] = {}
+    held: dict[tuple[str, str], dict[int, int]] = {}
     dying: dict[str, set[int]] = {}
     for job in scheduler.jobs.values():
         for name, numbers in job.slots.items():
             assert len(numbers) == job.pool[name]
+            where = (name, (job.place or "") if pools.pools[name].is_per_machine else "")
             for number in numbers:
-                assert number not in held.setdefault(name, {}), "a slot is held twice"
-                held[name][number] = job.id
+                assert number not in held.setdefault(where, {}), "a slot is held twice"
+                held[where][number] = job.id
         if job.stop is not None:
             for path in (*job.reads, *job.writes):
                 dying.setdefault(path, set()).add(job.id)
     for pool in pools.pools.values():
-        assert pool.held == held.get(pool.name, {}), "a pool's occupancy is not what its jobs hold"
+        for machine, slots in (("", pool.held), *pool.elsewhere.items()):
+            assert slots == held.pop((pool.name, machine), {}), "a pool's occupancy is not what its jobs hold"
+    assert not held
+    placed = Counter(job.place for job in scheduler.jobs.values() if job.place is not None)
+    assert placed == Counter(pools.placed)
     assert {path: set(jobs) for path, jobs in scheduler._dying.items()} == dying
     assert sorted(pools.busy.values()) == sorted(scheduler.jobs), "a worker is busy without a job"
     for id, known in graph.scopes.items():

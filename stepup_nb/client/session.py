@@ -547,7 +547,9 @@ class Session:
         with self._lock:
             return list(self._told.declarations())
 
-    def pool(self, name: str, size: Any, tokens: Iterable[str] = ()) -> dict[str, Any]:
+    def pool(
+        self, name: str, size: Any, tokens: Iterable[str] = (), per_machine: bool | None = None
+    ) -> dict[str, Any]:
         """Define or resize a pool; return its name and notes."""
         words = tuple(str(token) for token in tokens)
         slots = pool_size(size)
@@ -562,7 +564,13 @@ class Session:
             raise UsageError(
                 "SNB-117", "A token is empty or has a comma in it.", "", "separate tokens by commas"
             )
-        message = {"op": "DefinePool", "name": pool_name(name), "size": slots, "tokens": list(words)}
+        message = {
+            "op": "DefinePool",
+            "name": pool_name(name),
+            "size": slots,
+            "tokens": list(words),
+            "is_per_machine": None if per_machine is None else bool(per_machine),
+        }
         return self._declare(message, lambda _: ("pool", name))
 
     def drop_pool(self, name: str) -> None:

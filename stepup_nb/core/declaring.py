@@ -43,6 +43,7 @@ from stepup_nb.core.model import (
     FileState,
     Glob,
     Pool,
+    PoolSize,
     Products,
     Scope,
     ScopeKind,
@@ -235,7 +236,7 @@ class Declaring(Engine):
             tuple(sorted(scope.steps)),
             tuple(sorted(scope.statics)),
             tuple(scope.globs),
-            tuple((name, size, tokens) for name, (size, tokens) in sorted(scope.pools.items())),
+            tuple(sorted(scope.pools.items())),
             uptodate.digest_of([child.declared for _, child in sorted(scope.steps.items())]),
         )
 
@@ -289,8 +290,8 @@ class Declaring(Engine):
                 file = self.graph.files.get(path)
                 if file is not None and file.producer is not None and file.producer.is_live:
                     return [f"'{path}', which it calls static, is made by a step now"]
-            for name, size, _ in products.pools:
-                if self._conflicting_pool(name, size) is not None:
+            for name, defined in products.pools:
+                if self._conflicting_pool(name, defined.size) is not None:
                     return [f"pool '{name}', which it defines, has another size now"]
         return []
 
@@ -306,8 +307,8 @@ class Declaring(Engine):
             ):
                 continue
             scope = self._round_of(creator)
-            for name, size, tokens in products.pools:
-                self._set_pool(name, size, tokens, scope)
+            for name, defined in products.pools:
+                self._set_pool(name, defined, scope)
             for glob in products.globs:
                 self._take_glob(glob, scope)
             self._take_statics(products.statics, scope, is_restoring=True)
@@ -647,15 +648,23 @@ class Declaring(Engine):
         if scope.kind is ScopeKind.STEP:
             other = self._conflicting_pool(m.name, m.size)
             if other is not None:
-                raise _two_sizes(m.name, (other.pools[m.name][0], other), (m.size, scope))
+                raise _two_sizes(m.name, (other.pools[m.name].size, other), (m.size, scope))
             self._know(scope)
+        elif m.is_per_machine not in (None, pool.is_per_machine) and pool.used:
+            raise UsageError(
+                "SNB-504",
+                f"Pool '{m.name}' is in use: {counted(pool.used, 'slot')} held.",
+                "whether slots count on each machine or over all of them cannot change meanwhile",
+                "wait for these steps, or use a pool of another name",
+            )
         elif pool.is_defined and pool.size != m.size and before is not None and before != m.scope:
             notes.append(
                 f"pool '{m.name}' had {_size(pool.size)} by {pool.scope or 'code outside all cells'};"
                 f" the one executed last counts: {_size(m.size)}"
             )
         tokens = m.tokens or (pool.tokens if m.size is not None and m.size <= len(pool.tokens) else ())
-        self._set_pool(m.name, m.size, tokens, scope)
+        is_per_machine = pool.is_per_machine if m.is_per_machine is None else m.is_per_machine
+        self._set_pool(m.name, PoolSize(m.size, tokens, is_per_machine), scope)
         self._out.reply = {"pool": m.name, "notes": notes}
 
     def _conflicting_pool(self, name: str, size: int | None) -> Scope | None:
@@ -664,7 +673,7 @@ class Declaring(Engine):
             if scope.kind is ScopeKind.STEP and (known := scope.pools.get(name)) is not None:
                 owner = scope.owner
                 is_in_question = owner is not None and (owner.state in TO_RUN or owner.is_in_question)
-                if known[0] != size and not is_in_question:
+                if known.size != size and not is_in_question:
                     return scope
         return None
 
@@ -688,8 +697,8 @@ class Declaring(Engine):
 
     def _conflicting_products(self, step: Step, scope: Scope) -> str:
         """Say what a step that succeeded declared and others took over, or return nothing."""
-        for name, (size, _) in scope.pools.items():
-            if self._conflicting_pool(name, size) is not None:
+        for name, defined in scope.pools.items():
+            if self._conflicting_pool(name, defined.size) is not None:
                 return f"pool '{name}', which it defines, has another size now"
         declared = Products() if step.products is None else step.products
         for key in declared.steps:
@@ -700,21 +709,24 @@ class Declaring(Engine):
                 return f"'{path}', which it calls static, is made by a step now"
         return ""
 
-    def _set_pool(self, name: str, size: int | None, tokens: tuple[str, ...], scope: Scope) -> None:
+    def _set_pool(self, name: str, defined: PoolSize, scope: Scope) -> None:
         pool = self.pools.named(name)
         self._pool_scopes[name] = scope.id
         pool.scope = scope.title
         if scope.kind is ScopeKind.STEP:
-            scope.pools[name] = (size, tokens)
-        self._change_pool(pool, size, is_defined=True, tokens=tokens)
+            scope.pools[name] = defined
+        self._change_pool(pool, defined)
 
-    def _change_pool(
-        self, pool: Pool, size: int | None, *, is_defined: bool, tokens: tuple[str, ...]
-    ) -> None:
+    def _change_pool(self, pool: Pool, defined: PoolSize | None) -> None:
         was_closed = pool.size == 0
-        if self.narrator is not None and is_defined:
-            self.narrator.resized(pool, size)
-        pool.size, pool.is_defined, pool.tokens = size, is_defined, tokens
+        if self.narrator is not None and defined is not None:
+            self.narrator.resized(pool, defined.size)
+        pool.is_defined = defined is not None
+        size, pool.tokens, is_per_machine = defined or PoolSize(None)
+        pool.size = size
+        if not pool.used:
+            # Slots that are held are counted as they were taken.
+            pool.is_per_machine = is_per_machine
         self._out.pools[pool.name] = pool
         self._review.extend(self._pool_waiters.pop(pool.name, {}).values())
         for step in self.pools.refused(pool.name):

@@ -103,6 +103,8 @@ class DefinePool:
     size: int | None
     scope: str
     tokens: tuple[str, ...] = ()
+    is_per_machine: bool | None = None
+    """None: as it is, at first over all machines."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,6 +296,8 @@ class Capacity:
     """So many steps can run at once in the cluster, none if it is gone; None: the session's workers count."""
 
     number: int | None
+    machines: tuple[tuple[str, int], ...] = ()
+    """Each machine of the cluster, and how many steps can run there at once; empty: the director's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -599,6 +603,7 @@ _BY_TYPE: dict[str, _Read] = {
     "str": _text,
     "str | None": _or_none(_text),
     "bool": _flag,
+    "bool | None": _or_none(_flag),
     "int": _whole(None),
     "float | None": _or_none(_seconds),
     "tuple[str, ...]": _texts,

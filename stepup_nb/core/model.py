@@ -283,6 +283,14 @@ class Glob(NamedTuple):
     """Nothing was searched for: whatever matches is static as soon as a step needs it."""
 
 
+class PoolSize(NamedTuple):
+    """How a pool is defined; see `Pool`."""
+
+    size: int | None
+    tokens: tuple[str, ...] = ()
+    is_per_machine: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class Products:
     """What a step declared in its last round, when it has succeeded: to be restored with it."""
@@ -291,8 +299,7 @@ class Products:
     """Keys."""
     statics: tuple[str, ...] = ()
     globs: tuple[Glob, ...] = ()
-    pools: tuple[tuple[str, int | None, tuple[str, ...]], ...] = ()
-    """Name, size and tokens."""
+    pools: tuple[tuple[str, PoolSize], ...] = ()
     digest: str = ""
     """Of the declarations of these steps: what is restored with a result must be what was declared with it."""
 
@@ -315,8 +322,8 @@ class Scope:
     """Paths declared static in the last round, and not (yet) in this one."""
     globs: dict[Glob, None] = field(default_factory=dict)
     """Patterns asked for in this round."""
-    pools: dict[str, tuple[int | None, tuple[str, ...]]] = field(default_factory=dict)
-    """Size and tokens of the pools that a step defined in this round."""
+    pools: dict[str, PoolSize] = field(default_factory=dict)
+    """The pools that a step defined in this round."""
     previous: dict[str, Alike] = field(default_factory=dict)
     """Steps of the last round by base, for the k-th to find the k-th."""
     elsewhere: dict[str, Alike] = field(default_factory=dict)
@@ -468,16 +475,29 @@ class Pool:
     is_defined: bool = False
     tokens: tuple[str, ...] = ()
     """What the slots are called in the environment; empty: their numbers."""
+    is_per_machine: bool = False
+    """Each machine of a cluster has so many slots; else there are so many over all of them."""
     is_paused: bool = False
     held: dict[int, int] = field(default_factory=dict)
     """Slot number to live job: the view from the pool of what the jobs hold."""
+    elsewhere: dict[str, dict[int, int]] = field(default_factory=dict)
+    """The same for each other machine by its name, where slots count on each."""
     scope: str = ""
     """Title of the scope that defined the size last."""
 
     @property
     def used(self) -> int:
         """Slots held by live jobs."""
-        return len(self.held)
+        return len(self.held) + sum(len(held) for held in self.elsewhere.values())
+
+    @property
+    def holders(self) -> dict[int, None]:
+        """The live jobs that hold slots."""
+        return dict.fromkeys(job for held in (self.held, *self.elsewhere.values()) for job in held.values())
+
+    def held_on(self, machine: str) -> dict[int, int]:
+        """Return slot number to live job, as it is on one machine; empty: the director's own."""
+        return self.elsewhere.setdefault(machine, {}) if machine and self.is_per_machine else self.held
 
 
 class Stop(StrEnum):
@@ -501,7 +521,9 @@ class Job:
     slots: dict[str, tuple[int, ...]] = field(default_factory=dict)
     worker: int = 0
     machine: str = ""
-    """Where it runs in a cluster; empty for the director's own machine."""
+    """Where it runs in a cluster: the address of a worker; empty for the director's own machine."""
+    place: str | None = None
+    """The machine that it must run on, since it holds slots that count there; None: wherever there is room."""
     queued: float = 0.0
     """Seconds since the epoch, as are all times here."""
     started: float = 0.0

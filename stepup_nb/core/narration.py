@@ -132,7 +132,7 @@ class Narrator:
         if not pool.is_defined:
             self._say(f"Pool '{pool.name}' has {_size(size)}.")
         elif pool.size != size:
-            over = 0 if size is None else len(pool.held) - size
+            over = 0 if size is None or pool.is_per_machine else pool.used - size
             more = f"; {counted(over, 'slot')} must become free before anything starts" if over > 0 else ""
             self._say(f"Pool '{pool.name}' has {_size(size)} now, instead of {_size(pool.size)}{more}.")
 
@@ -149,12 +149,9 @@ class Narrator:
                 return f"{'the only worker is' if number == 1 else f'all {number} workers are'} busy ({busy})"
             return words
         pool, slots = lacking
-        held = self._pools.pools[pool].held
-        holders = self._names(
-            dict.fromkeys(self._jobs[job].step for job in held.values() if job in self._jobs)
-        )
-        size = self._pools.pools[pool].size or 0
-        free = max(0, size - len(held))
+        held = self._pools.pools[pool]
+        holders = self._names(self._jobs[job].step for job in held.holders if job in self._jobs)
+        free = int(max(0, self._pools.free(pool)))
         if not free:
             return f"pool '{pool}' is full ({holders})"
         verb = "is" if free == 1 else "are"

@@ -1,7 +1,11 @@
 """Who may start next: pools, slots, workers, and the lines of steps that wait for them.
 
 Knows requests and ranks of steps, nothing of files or processes. Occupancy is what the live jobs hold; there is
-no counter beside it.
+no counter of slots beside it.
+
+Slots of a pool count over all machines of a cluster, or on each: then a step is placed on one where all that it asks
+for is free, with the most room, and only there it may run. Of steps that need no such slots nobody knows where they
+will run; those that were placed are never more than a machine has threads.
 
 The rule against starvation: a step is *overtaken* when a step that became QUEUED later starts, although it
 takes slots of the same pool, or although this step's slots were free. A step overtaken `OVERTAKES` times,
@@ -12,6 +16,7 @@ nothing takes them, whatever its priority, until it has started.
 from __future__ import annotations
 
 import heapq
+import math
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 
@@ -22,6 +27,8 @@ OVERTAKES = 10
 """After so many overtakes a waiting step reserves its slots."""
 
 Request = tuple[PoolRequest, ...]
+Claims = dict[tuple[str, str], int]
+"""Reserved slots by pool and machine; the machine is empty where it does not matter."""
 Rank = tuple[int, float, int]
 
 
@@ -73,6 +80,10 @@ class Pools:
         self.workers = workers
         self.capacity: int | None = None
         """Steps that a cluster can run at once, 0 when it is gone; None where the workers are all that counts."""
+        self.machines: dict[str, int] = {}
+        """Machines of the cluster, and how many steps can run on each; empty: the director's own is the only one."""
+        self.placed: dict[str, int] = {}
+        """Machine to number of live jobs that were placed on it."""
         self.busy: dict[int, int] = {}
         """Worker number to live job."""
         self.is_paused = False
@@ -185,7 +196,7 @@ class Pools:
             or not self._lines
         ):
             return None
-        claims: dict[str, int] = {}
+        claims: Claims = {}
         for step in self._reservations():
             if self._fits(step.spec.pool, claims):
                 return step
@@ -202,6 +213,7 @@ class Pools:
         """Give the step's slots and a worker to the job; return whom it overtook, which is remembered."""
         overtaken = []
         place, taken = step.place, [name for name, _ in step.spec.pool]
+        machine = self._machine_for(step.spec.pool, self._claims_before(step)) or ""
         for request, line in self._lines.items():
             oldest = line.oldest
             if oldest.place < place and (not line.pools.isdisjoint(taken) or self._fits(request, {})):
@@ -212,20 +224,26 @@ class Pools:
         self.dequeue(step)
         job.worker = _free_numbers(self.busy, 1)[0]
         self.busy[job.worker] = job.id
+        if self._by_machine(step.spec.pool):
+            job.place = machine
+            self.placed[machine] = self.placed.get(machine, 0) + 1
         for name, slots in step.spec.pool:
-            pool = self.pools[name]
+            held = self.pools[name].held_on(machine)
             job.pool[name] = slots
-            job.slots[name] = _free_numbers(pool.held, slots)
+            job.slots[name] = _free_numbers(held, slots)
             for number in job.slots[name]:
-                pool.held[number] = job.id
+                held[number] = job.id
         return overtaken
 
     def give_back(self, job: Job) -> None:
         """Take back what the job holds."""
         del self.busy[job.worker]
+        if job.place is not None:
+            self.placed[job.place] -= 1
         for name, numbers in job.slots.items():
+            held = self.pools[name].held_on(job.place or "")
             for number in numbers:
-                del self.pools[name].held[number]
+                del held[number]
 
     # --- reasons ---
 
@@ -267,7 +285,10 @@ class Pools:
         if (lacking := self.lacking(step)) is not None:
             name, slots = lacking
             return f"waits for {'a slot' if slots == 1 else f'{slots} slots'} in pool '{name}'"
-        claims: dict[str, int] = {}
+        if not self._fits(request, {}):
+            names = " and ".join(f"'{name}'" for name, _ in self._by_machine(request))
+            return f"waits for a machine with a worker and slots of {names} free"
+        claims: Claims = {}
         for other in self._reservations():
             if other is step:
                 break
@@ -276,9 +297,18 @@ class Pools:
                 return f"slots reserved for {other.label}"
         return "waits for a worker"
 
-    def lacking(self, step: Step) -> PoolRequest | None:
+    def lacking(self, step: Step) -> tuple[str, int] | None:
         """Return the first of a step's pools that has not enough free slots, with the number it needs."""
-        return next((asked for asked in step.spec.pool if not self._fits((asked,), {})), None)
+        return next(((name, slots) for name, slots in step.spec.pool if slots > self.free(name)), None)
+
+    def free(self, name: str) -> float:
+        """Return the free slots of a pool, those of the machine with the most of them where they count on each."""
+        pool = self.pools[name]
+        if pool.size is None:
+            return math.inf
+        if not pool.is_per_machine:
+            return pool.size - len(pool.held)
+        return pool.size - min(len(pool.held_on(machine)) for machine in self._machines)
 
     def rivals(self, step: Step) -> list[Step]:
         """Return the first of each line that waits for one of a step's pools; of all where it asks for none."""
@@ -296,25 +326,75 @@ class Pools:
 
     # --- the arithmetic ---
 
-    def _fits(self, request: Request, claims: Mapping[str, int]) -> bool:
+    def _fits(self, request: Request, claims: Claims) -> bool:
+        is_to_be_placed = False
         for name, slots in request:
             pool = self.pools[name]
             if pool.is_paused:
                 return False
-            if pool.size is not None and len(pool.held) + claims.get(name, 0) + slots > pool.size:
+            if pool.size is None:
+                continue
+            if pool.is_per_machine:
+                is_to_be_placed = True
+            elif len(pool.held) + claims.get((name, ""), 0) + slots > pool.size:
                 return False
-        return True
+        return not is_to_be_placed or self._machine_for(request, claims) is not None
+
+    @property
+    def _machines(self) -> Mapping[str, int]:
+        return self.machines or {"": self.limit}
+
+    def _by_machine(self, request: Request) -> list[PoolRequest]:
+        """Return what a request asks of pools whose slots count on each machine."""
+        pools = self.pools
+        return [
+            asked
+            for asked in request
+            if pools[asked.pool].is_per_machine and pools[asked.pool].size is not None
+        ]
+
+    def _machine_for(self, request: Request, claims: Claims, *, may_be_full: bool = False) -> str | None:
+        """Return the machine with the most room for a request that is to be placed, or None.
+
+        Of two the one with fewer steps that were placed there. One that is full may be chosen only to wait for.
+        """
+        asked = self._by_machine(request)
+        best: tuple[float, float] | None = None
+        found = None
+        for machine, most in self._machines.items() if asked else ():
+            idle = most - self.placed.get(machine, 0)
+            room = min(
+                (self.pools[name].size or 0)
+                - len(self.pools[name].held_on(machine))
+                - claims.get((name, machine), 0)
+                - slots
+                for name, slots in asked
+            )
+            if (may_be_full or (room >= 0 and idle > 0)) and (best is None or (room, idle) > best):
+                best, found = (room, idle), machine
+        return found
+
+    def _claims_before(self, step: Step) -> Claims:
+        """Return what is reserved for others before a step may start."""
+        claims: Claims = {}
+        for other in self._reservations():
+            if other is step:
+                break
+            self._claim(other, claims)
+        return claims
 
     def _reservations(self) -> list[Step]:
         return sorted(self._reserved.values(), key=lambda step: step.place)
 
-    def _claim(self, step: Step, claims: dict[str, int]) -> None:
+    def _claim(self, step: Step, claims: Claims) -> None:
         request = step.spec.pool
         # What cannot start anyway keeps nothing from anybody.
         if any(self.pools[name].is_paused for name, _ in request) or self.closed(request):
             return
+        machine = self._machine_for(request, claims, may_be_full=True) or ""
         for name, slots in request:
-            claims[name] = claims.get(name, 0) + slots
+            where = (name, machine if self.pools[name].is_per_machine else "")
+            claims[where] = claims.get(where, 0) + slots
 
 
 def _free_numbers(held: Mapping[int, int], number: int) -> tuple[int, ...]:

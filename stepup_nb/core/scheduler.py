@@ -228,7 +228,7 @@ class Scheduler(Declaring):
     def _drop_pool(self, m: DropPool) -> None:
         pool = self._existing(m.name)
         pool.is_paused = False
-        self._change_pool(pool, None, is_defined=False, tokens=())
+        self._change_pool(pool, None)
 
     def _existing(self, name: str) -> Pool:
         pool = self.pools.pools.get(name)
@@ -267,11 +267,15 @@ class Scheduler(Declaring):
     def _set_capacity(self, m: Capacity) -> None:
         if not m.number:
             self._is_capacity_set = False
+        self.pools.machines = dict(m.machines)
         if not self._is_capacity_set:
             self.pools.capacity = m.number
-            self._out.settings = self._may_be_stuck = True
-            for step in self.pools.waiting(None):
-                self._touch(step)
+        self._out.settings = self._may_be_stuck = True
+        for pool in self.pools.defined():
+            if pool.is_per_machine:
+                self._out.pools[pool.name] = pool
+        for step in self.pools.waiting(None):
+            self._touch(step)
 
     def _drain(self, m: Drain) -> None:
         self.pools.is_draining = True

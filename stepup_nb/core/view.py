@@ -48,6 +48,7 @@ def step_row(scheduler: Scheduler, step: Step) -> Row:
         "slots": _slots(job) if job is not None else {},
         "worker": job.worker if job is not None else None,
         "machine": job.machine if job is not None else "",
+        "place": job.place if job is not None else None,
         "peak_rss": job.peak_rss if job is not None else None,
         "expected": _expected(step),
         "since": record.ended if record is not None else None,
@@ -113,10 +114,21 @@ def pool_row(scheduler: Scheduler, pool: Pool) -> Row:
         "used": pool.used,
         "waiting": scheduler.pools.number_waiting(pool.name),
         "tokens": list(pool.tokens),
+        "per_machine": pool.is_per_machine,
+        "machines": _machines(scheduler, pool) if pool.is_per_machine else [],
         "paused": pool.is_paused,
         "reserved": reserved.label if reserved is not None else None,
         "scope": pool.scope,
     }
+
+
+def _machines(scheduler: Scheduler, pool: Pool) -> list[list[str | int]]:
+    """Return each machine that has slots of its own, and how many of them are held."""
+    machines = scheduler.pools.machines or {"": 0}
+    still = [machine for machine, held in pool.elsewhere.items() if held and machine not in machines]
+    if pool.held and "" not in machines:
+        still.append("")
+    return [[machine, len(pool.held_on(machine))] for machine in (*machines, *still)]
 
 
 def queues(scheduler: Scheduler, most: int) -> Row:
@@ -287,7 +299,7 @@ def _properties(step: Step) -> list[list[str]]:
     rows += [["env_var", name] for name in spec.env]
     if scope is not None:
         rows += [["ngm", f"{list(g.patterns)} {dict(g.subs)}"] for g in scope.globs if not g.is_deferred]
-        rows += [["defines pool", f"{name}={size}"] for name, (size, _) in scope.pools.items()]
+        rows += [["defines pool", f"{name}={defined.size}"] for name, defined in scope.pools.items()]
     if step.record is not None:
         rows.append(["inp_digest", step.record.inp_digest.partition(":")[2]])
         rows.append(["out_digest", step.record.out_digest.partition(":")[2]])

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from stepup_nb.core.errors import UsageError
-from stepup_nb.core.messages import JobBegan, JobEnded, JobLost, JobNotStarted
+from stepup_nb.core.messages import Capacity, JobBegan, JobEnded, JobLost, JobNotStarted
 from stepup_nb.director.output import LogFolder
 from stepup_nb.director.reactor import Reactor
 
@@ -43,7 +43,7 @@ class Home:
     marker: str
     clock: Callable[[], float]
     on_output: Callable[[int], None]
-    on_capacity: Callable[[int | None], None]
+    on_capacity: Callable[[Capacity], None]
     on_note: Callable[[str], None]
     workers: Callable[[], int]
     """Steps that run at once on this machine."""

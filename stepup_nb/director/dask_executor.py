@@ -21,10 +21,12 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
+from urllib.parse import urlsplit
 
 from distributed import Client, Future
+from distributed.utils import get_ip
 
-from stepup_nb.core.messages import JobBegan, JobEnded, JobLost, JobNotStarted
+from stepup_nb.core.messages import Capacity, JobBegan, JobEnded, JobLost, JobNotStarted
 from stepup_nb.director.dask_worker import StationPlugin, key_of, read_probe, run_job, talk, topic_of
 from stepup_nb.director.executor import Executor, Found, Stream, Tail
 from stepup_nb.director.output import LogFolder, Sums, decode, log_name, stored
@@ -46,6 +48,8 @@ class _Job:
     """A job that was handed over and has not ended."""
 
     id: int
+    place: str | None = None
+    """The machine that it has to run on."""
     worker: str = ""
     """Address of the worker that has started it."""
     is_stopping: bool = False
@@ -79,7 +83,7 @@ class DaskExecutor(Executor):
     on_output
         Called with the job whenever some of its output arrived.
     on_capacity
-        Called with the number of jobs that the cluster has room for whenever it is another one; 0: it is gone.
+        Told how many jobs the cluster has room for, and each of its machines, whenever that changes.
     on_note
         Called with a sentence for the user.
     grace
@@ -102,13 +106,12 @@ class DaskExecutor(Executor):
         marker: str,
         clock: Callable[[], float],
         on_output: Callable[[int], None],
-        on_capacity: Callable[[int | None], None],
+        on_capacity: Callable[[Capacity], None],
         on_note: Callable[[str], None],
         grace: float,
         door: str,
         is_far: bool = False,
     ) -> None:
-        self.grace = grace
         self.address = client.scheduler_info(n_workers=0)["address"]
         self.dashboard = str(client.dashboard_link or "")
         self._reactor = reactor
@@ -127,16 +130,20 @@ class DaskExecutor(Executor):
         self._door = door
         self._calls: dict[tuple[str, int], socket.socket] = {}
         """What jobs elsewhere say to the director, by their worker and its number of the call; the thread's own."""
+        self._here = {"127.0.0.1", "::1", "localhost", get_ip()}
+        """Hosts that are the director's own machine."""
         self._probe = secrets.token_hex(8)
         self._known: set[str] = set()
         """Workers that were asked whether they see it; only the thread's own."""
         self._jobs: dict[int, _Job] = {}
         self._sums: dict[int, Sums] = {}
         self._workers: Cluster = {}
+        self._wanted: Future[int] | None = None
+        """Asked of a cluster without workers, so that it has some."""
         self._is_gone = False
         self._orders: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
-        self._unsent: queue.SimpleQueue[Message] = queue.SimpleQueue()
-        """Jobs to be handed over."""
+        self._unsent: queue.SimpleQueue[tuple[Message, str | None]] = queue.SimpleQueue()
+        """Jobs to be handed over, and where they have to run."""
         os.makedirs(claims, mode=0o700, exist_ok=True)
         with open(os.path.join(claims, _PROBE), "w", encoding="ascii") as file:
             file.write(self._probe)
@@ -169,20 +176,32 @@ class DaskExecutor(Executor):
             self._reactor.post(self._vanish)
 
     def _submit(self) -> None:
-        """Hand over all jobs that have come up to now, in one message."""
-        orders = []
+        """Hand over all jobs that have come up to now, in one message for each place."""
+        todo: dict[str | None, list[Message]] = {}
         with contextlib.suppress(queue.Empty):
             while True:
-                orders.append(self._unsent.get_nowait())
-        if not orders:
-            return
+                order, place = self._unsent.get_nowait()
+                todo.setdefault(place, []).append(order)
+        for place, orders in todo.items():
+            self._submit_to(place, orders)
+
+    def _submit_to(self, place: str | None, orders: list[Message]) -> None:
+        seeing = sorted(self._known - self.blind.keys())
+        if place is not None:
+            there = [worker for worker in seeing if self._machine_of(worker) == place]
+            if not there:
+                for order in orders:
+                    self._reactor.post(partial(self._miss, order["job"]))
+                # A cluster that adapts, and has nobody now, grows when it is asked for something.
+                self._wanted = self._client.submit(int, pure=False)
+                return
         futures = self._client.map(
             run_job,
             orders,
             key=[key_of(self._run, order["job"]) for order in orders],
             pure=False,
             retries=0,
-            workers=sorted(self._known - self.blind.keys()) if self.blind else None,
+            workers=there if place is not None else seeing if self.blind else None,
         )
         for order, future in zip(orders, futures, strict=True):
             job = order["job"]
@@ -191,7 +210,7 @@ class DaskExecutor(Executor):
             )
             self._reactor.post(partial(self._keep, job, future))
 
-    def _take_back(self, job: int, worker: str) -> None:
+    def _take_back(self, job: int) -> None:
         """Stop a job: it never starts if it has not, else its station ends it."""
         path = os.path.join(self._claims, str(job))
         try:
@@ -201,7 +220,7 @@ class DaskExecutor(Executor):
             # Somebody has started it: cancelling its task tells that worker's station.
             self._client.cancel([Future(key_of(self._run, job), self._client)], force=True)
         else:
-            self._reactor.post(partial(self._never, job))
+            self._reactor.post(partial(self._miss, job))
 
     def _ask_again(self, future: Future[Message]) -> None:
         """Fetch what the topic should have told."""
@@ -209,6 +228,7 @@ class DaskExecutor(Executor):
 
     def _count(self) -> None:
         info = self._client.scheduler_info(n_workers=-1)["workers"]
+        self._known &= info.keys()
         if new := info.keys() - self._known:
             seen = self._client.run(
                 read_probe, os.path.join(self._claims, _PROBE), workers=sorted(new), on_error="return"
@@ -267,7 +287,7 @@ class DaskExecutor(Executor):
     def _on_event_of_all(self, event: tuple[float, Message]) -> None:
         message = event[1]
         if message.get("action") == "remove-worker":
-            self._reactor.post(partial(self._lose, str(message.get("worker"))))
+            self._reactor.post(partial(self._remove, str(message.get("worker"))))
         if message.get("action") in ("add-worker", "remove-worker"):
             self._orders.put(self._count)
 
@@ -278,14 +298,26 @@ class DaskExecutor(Executor):
         if job is not None:
             job.future = future
 
+    def _remove(self, worker: str) -> None:
+        self._take_workers({address: n for address, n in self._workers.items() if address != worker})
+
     def _take_workers(self, workers: Cluster) -> None:
         if workers != self._workers:
             gone = self._workers.keys() - workers.keys()
             self._workers = workers
+            machines: dict[str, int] = {}
+            for address, threads in workers.items():
+                machine = self._machine_of(address)
+                machines[machine] = machines.get(machine, 0) + threads
+            for job in self._jobs.values():
+                if job.place is not None and job.place not in machines and not job.worker:
+                    self._orders.put(partial(self._take_back, job.id))
+            # An adaptive cluster grows when it is asked for something.
+            number = max(1, sum(workers.values()))
+            # First where steps can run now, then which are to run again.
+            self._on_capacity(Capacity(number, tuple(sorted(machines.items()))))
             for address in gone:
                 self._lose(address)
-            # An adaptive cluster grows when it is asked for something.
-            self._on_capacity(max(1, sum(workers.values())))
 
     def _take(self, message: Message) -> None:
         job = self._jobs.get(message["job"])
@@ -365,14 +397,25 @@ class DaskExecutor(Executor):
         if not self._is_gone:
             self._is_gone = True
             self._lose_all("the cluster was lost")
-            self._on_capacity(0)
+            self._on_capacity(Capacity(0))
             self._on_note(f"The cluster at {self.address} is gone; '%stepup executor local' goes on here.")
 
-    def _never(self, number: int) -> None:
+    def _miss(self, number: int) -> None:
+        """A job was taken back before it had started."""
         job = self._jobs.get(number)
-        if job is not None:
-            self._drop(job)
+        if job is None:
+            return
+        self._drop(job)
+        if job.is_stopping:
             self._report(JobEnded(job.id, -15, self._clock()))
+        else:
+            words = f"machine {job.place or 'of the notebook'} is not in the cluster any more"
+            self._report(JobNotStarted(job.id, words, is_transient=True))
+
+    def _machine_of(self, worker: str) -> str:
+        """Return the name of a worker's machine: its host; empty for the director's own."""
+        host = urlsplit(worker).hostname or worker
+        return "" if host in self._here else host
 
     def _drop(self, job: _Job) -> None:
         del self._jobs[job.id]
@@ -392,10 +435,13 @@ class DaskExecutor(Executor):
         """Jobs that were handed over and have not ended."""
         return self._jobs.keys()
 
-    def start(self, job: int, argv: Sequence[str], cwd: str, env: Mapping[str, str]) -> None:
+    def start(
+        self, job: int, argv: Sequence[str], cwd: str, env: Mapping[str, str], place: str | None = None
+    ) -> None:
         """Hand a job over; see `Executor.start`. Whether it could be started is told later."""
-        self._jobs[job] = _Job(job)
-        self._unsent.put({"run": self._run, "job": job, "argv": list(argv), "cwd": cwd, "env": dict(env)})
+        self._jobs[job] = _Job(job, place)
+        order = {"run": self._run, "job": job, "argv": list(argv), "cwd": cwd, "env": dict(env)}
+        self._unsent.put((order, place))
         self._orders.put(self._submit)
 
     def stop(self, job: int) -> None:
@@ -403,7 +449,7 @@ class DaskExecutor(Executor):
         found = self._jobs.get(job)
         if found is not None and not found.is_stopping:
             found.is_stopping = True
-            self._orders.put(partial(self._take_back, job, found.worker))
+            self._orders.put(partial(self._take_back, job))
 
     def kill_all(self) -> None:
         """Let the cluster end everything: without this client nobody wants its tasks any more."""

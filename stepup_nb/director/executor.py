@@ -66,10 +66,9 @@ class Executor(Protocol):
     stopped or not; never from within `start` or `stop`.
     """
 
-    grace: float
-    """Seconds between SIGTERM and SIGKILL. May be changed; counts from the next stop."""
-
-    def start(self, job: int, argv: Sequence[str], cwd: str, env: Mapping[str, str]) -> None:
+    def start(
+        self, job: int, argv: Sequence[str], cwd: str, env: Mapping[str, str], place: str | None = None
+    ) -> None:
         """Start a command; RUNNING was committed before.
 
         Parameters
@@ -82,6 +81,8 @@ class Executor(Protocol):
             Absolute path of the directory to run in.
         env
             The whole environment; the executor adds its own markers.
+        place
+            The machine that it has to run on; None: wherever there is room.
 
         Raises
         ------

@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from stepup_nb.core.errors import InternalError, StepUpError, UsageError
+from stepup_nb.core.messages import Capacity
 from stepup_nb.director.executor import Executor, Found, Stream, Tail
 from stepup_nb.director.local import LocalExecutor
 from stepup_nb.director.reactor import Reactor
@@ -45,13 +46,12 @@ class Executors(Executor):
     join
         See `Join`.
     on_capacity
-        Called with the number of steps that may run at once; None where that is the session's own choice.
+        Told how many steps may run at once; None where that is the session's own choice.
     """
 
     def __init__(
-        self, reactor: Reactor, local: LocalExecutor, join: Join, on_capacity: Callable[[int | None], None]
+        self, reactor: Reactor, local: LocalExecutor, join: Join, on_capacity: Callable[[Capacity], None]
     ) -> None:
-        self.grace = local.grace
         self._reactor = reactor
         self._local = local
         self._join = join
@@ -68,7 +68,7 @@ class Executors(Executor):
         kind = request.get("kind")
         if kind == "local":
             self._leave()
-            self._on_capacity(None)
+            self._on_capacity(Capacity(None))
             done(self.where())
         elif kind != "dask":
             done(UsageError("SNB-231", f"There is no executor {kind!r:.40}.", "", "choose 'local' or 'dask'"))
@@ -104,7 +104,6 @@ class Executors(Executor):
             return
         self._leave()
         self._cluster = cluster
-        cluster.grace = self.grace
         done(self.where())
 
     def _leave(self) -> None:
@@ -131,9 +130,11 @@ class Executors(Executor):
 
     # --- the executor --------------------------------------------------------------------------------
 
-    def start(self, job: int, argv: Sequence[str], cwd: str, env: Mapping[str, str]) -> None:
+    def start(
+        self, job: int, argv: Sequence[str], cwd: str, env: Mapping[str, str], place: str | None = None
+    ) -> None:
         """Start a command where jobs run now; see `Executor.start`."""
-        (self._cluster or self._local).start(job, argv, cwd, env)
+        (self._cluster or self._local).start(job, argv, cwd, env, place)
 
     def stop(self, job: int) -> None:
         """End a job's whole tree; see `Executor.stop`."""

@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any
 
 from stepup_nb.core.errors import InternalError, StepUpError
-from stepup_nb.core.messages import Capacity, LookAt, RemoveFiles
+from stepup_nb.core.messages import LookAt, RemoveFiles
 from stepup_nb.core.scheduler import Scheduler
 from stepup_nb.core.words import counted
 from stepup_nb.director import clusters, faults, owner, processes
@@ -145,9 +145,6 @@ def _serve(arguments: Arguments, lock: owner.Lock, say: Callable[[dict[str, Any]
             is_warm=bool(limits.warm),
         )
 
-        def on_capacity(number: int | None) -> None:
-            director.report(Capacity(number))
-
         home = clusters.Home(
             reactor,
             director.report,
@@ -156,7 +153,7 @@ def _serve(arguments: Arguments, lock: owner.Lock, say: Callable[[dict[str, Any]
             marker,
             clock,
             director.on_output,
-            on_capacity,
+            director.report,
             director.note,
             lambda: director.scheduler.pools.workers,
             limits.grace,
@@ -166,7 +163,7 @@ def _serve(arguments: Arguments, lock: owner.Lock, say: Callable[[dict[str, Any]
             reactor,
             local,
             partial(clusters.join, home),
-            on_capacity,
+            director.report,
         )
         ends.callback(executor.close)
         ends.callback(hasher.close)

@@ -184,7 +184,9 @@ class LocalExecutor(Executor):
 
     # --- starting -------------------------------------------------------------------------------
 
-    def start(self, job: int, argv: Sequence[str], cwd: str, env: Mapping[str, str]) -> None:
+    def start(
+        self, job: int, argv: Sequence[str], cwd: str, env: Mapping[str, str], place: str | None = None
+    ) -> None:
         """Start a command; see `Executor.start`."""
         try:
             self._start(job, argv, cwd, env)

@@ -615,7 +615,8 @@ class Director:
             environment = self._environments.for_step(start.environment, spec.env)
             environment.update(start.variables)
             environment |= starting.variables(spec, root, self._door, job, environment.get("PYTHONPATH"))
-            self._executor.start(job, words, posixpath.join(root, spec.workdir), environment)
+            folder = posixpath.join(root, spec.workdir)
+            self._executor.start(job, words, folder, environment, start.job.place)
         except CannotStart as cannot:
             self.report(JobNotStarted(job, cannot.words, cannot.is_transient, cannot.is_full))
 

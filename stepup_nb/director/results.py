@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from stepup_nb.core.messages import spec_from_json, spec_to_json
-from stepup_nb.core.model import Content, Glob, Products, Step, StepSpec, StepState
+from stepup_nb.core.model import Content, Glob, PoolSize, Products, Step, StepSpec, StepState
 from stepup_nb.core.uptodate import Record
 from stepup_nb.director.rows import decode, encode
 
@@ -64,7 +64,8 @@ def words_of(kept: Kept) -> str:
     record, products, made = kept
     form: dict[str, Any] = {"record": None if record is None else record.to_json()}
     if products is not None:
-        form["products"] = [products.steps, products.statics, products.globs, products.pools, products.digest]
+        pools = [(name, *defined) for name, defined in products.pools]
+        form["products"] = [products.steps, products.statics, products.globs, pools, products.digest]
     if made:
         form["made"] = made
     return encode(form)
@@ -98,7 +99,10 @@ def _products(
             )
             for patterns, subs, found, is_deferred in globs
         ),
-        tuple((name, size, tuple(tokens)) for name, size, tokens in pools),
+        tuple(
+            (name, PoolSize(size, tuple(tokens), bool(more) and more[0] is True))
+            for name, size, tokens, *more in pools
+        ),
         digest,
     )
 

@@ -161,6 +161,9 @@ def _m2_steps_that_declare(db: sqlite3.Connection) -> None:
 def _m3_machines(db: sqlite3.Connection) -> None:
     # The address of a cluster's worker; empty: the director's own machine.
     db.execute("ALTER TABLE job ADD COLUMN machine TEXT NOT NULL DEFAULT ''")
+    db.execute(
+        "ALTER TABLE pool ADD COLUMN is_per_machine INTEGER NOT NULL DEFAULT 0 CHECK (is_per_machine IN (0, 1))"
+    )
 
 
 MIGRATIONS: tuple[Migration, ...] = (_m1_first_tables, _m2_steps_that_declare, _m3_machines)

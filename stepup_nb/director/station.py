@@ -199,7 +199,7 @@ class Station:
 
     def _with_door(self, env: dict[str, str]) -> dict[str, str]:
         """Return a job's environment with a socket that is here."""
-        if not self._is_far and os.path.exists(env.get(DOOR, "")):
+        if DOOR not in env or (not self._is_far and os.path.exists(env[DOOR])):
             return env
         if self._relay is None:
             self._relay = Relay(self._reactor, self._talk)

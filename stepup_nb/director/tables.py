@@ -243,7 +243,7 @@ class Tables:
         work.know(self._files, path, (number, look))
 
     def _write_pool(self, work: Work, pool: Pool) -> None:
-        row = (pool.size, pool.tokens, pool.scope) if pool.is_defined else None
+        row = (pool.size, pool.tokens, pool.scope, pool.is_per_machine) if pool.is_defined else None
         if row == self._pools.get(pool.name):
             return
         if row is None:
@@ -253,10 +253,10 @@ class Tables:
             self._put_pool(work, pool.name, row)
 
     def _put_pool(self, work: Work, name: str, row: tuple[Any, ...]) -> None:
-        size, tokens, scope = row
+        size, tokens, scope, is_per_machine = row
         work.add(
-            "INSERT OR REPLACE INTO pool (name, size, tokens, scope) VALUES (?, ?, ?, ?)",
-            (name, size, encode(tokens), to_blob(scope)),
+            "INSERT OR REPLACE INTO pool (name, size, tokens, scope, is_per_machine) VALUES (?, ?, ?, ?, ?)",
+            (name, size, encode(tokens), to_blob(scope), is_per_machine),
         )
         work.know(self._pools, name, row)
 
@@ -378,9 +378,11 @@ class Tables:
             self._next_file = number + 1
             restored.files.append(File(path, look=look))
         self._pools = {}
-        for name, limit, tokens, scope in db.execute("SELECT name, size, tokens, scope FROM pool"):
-            pool = Pool(name, limit, True, texts_of(tokens), scope=from_blob(scope))
-            self._pools[name] = (pool.size, pool.tokens, pool.scope)
+        for name, limit, tokens, scope, is_per_machine in db.execute(
+            "SELECT name, size, tokens, scope, is_per_machine FROM pool"
+        ):
+            pool = Pool(name, limit, True, texts_of(tokens), bool(is_per_machine), scope=from_blob(scope))
+            self._pools[name] = (pool.size, pool.tokens, pool.scope, pool.is_per_machine)
             restored.pools.append(pool)
         workers = decode(self.settings.get("workers", "null"))
         restored.workers = workers if isinstance(workers, int) and workers > 0 else None

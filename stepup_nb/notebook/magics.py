@@ -60,6 +60,7 @@ CELL_OPTIONS: tuple[Option, ...] = (
 )
 POOL_OPTIONS: tuple[Option, ...] = (
     Option(("--tokens",), "a,b", "what the slots are called in the environment, instead of their numbers"),
+    Option(("--per-machine",), "", "so many slots on each machine of a cluster, not over all of them"),
     Option(("--drop",), "", "forget the pool; steps that ask for it wait"),
 )
 WAIT_OPTIONS: tuple[Option, ...] = (
@@ -212,6 +213,7 @@ class StepUpMagics(Magics):
           %pool test 0                   closed: its steps wait
           %pool test none                no limit
           %pool gpu 2 --tokens 0,1       $STEPUP_POOL_GPU in a step is 0 or 1
+          %pool mem 16 --per-machine     sixteen slots on each machine of a cluster
           %pool test --drop              forget it
 
         Making a pool smaller stops nothing: nothing new starts until it fits.
@@ -232,7 +234,9 @@ class StepUpMagics(Magics):
             return
         if sizes:
             tokens = found.options.get("tokens")
-            for note in session.pool(name, sizes[0], tokens.split(",") if tokens else ())["notes"]:
+            words = tokens.split(",") if tokens else ()
+            is_per_machine = True if found.options.get("per_machine") else None
+            for note in session.pool(name, sizes[0], words, is_per_machine)["notes"]:
                 print(ansi.visible(note))
         pools = {row["name"]: row for row in session.status()["pools"]}
         if name not in pools:

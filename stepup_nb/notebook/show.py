@@ -128,20 +128,27 @@ def pool_words(row: Row) -> str:
         return f"pool {row['name']}: closed, {waiting}"
     if row["size"] is None:
         return f"pool {row['name']}: {counted(row['used'], 'slot')} in use, no limit, {waiting}"
-    return f"pool {row['name']}: {row['used']} of {counted(row['size'], 'slot')} in use, {waiting}"
+    each = " on each machine" if row.get("per_machine") else ""
+    if len(row.get("machines", ())) > 1:
+        used = ", ".join(f"{used} on {machine or 'this one'}" for machine, used in row["machines"])
+    else:
+        used = f"{row['used']}"
+    return f"pool {row['name']}: {used} of {counted(row['size'], 'slot')}{each} in use, {waiting}"
 
 
 def pool_short(row: Row) -> str:
     """Say in a few words how full a pool is: "test 2/2"."""
     if row["size"] == 0 and not row["used"]:
         return f"{row['name']} closed"
-    return f"{row['name']} {row['used']}/{'∞' if row['size'] is None else row['size']}"
+    machines = max(1, len(row.get("machines", ())))
+    return f"{row['name']} {row['used']}/{'∞' if row['size'] is None else row['size'] * machines}"
 
 
 def pool_size(row: Row) -> str:
     """Say how many slots a pool has: "2 slots"."""
     size = row["size"]
-    return "no limit" if size is None else "closed" if size == 0 else counted(size, "slot")
+    words = "no limit" if size is None else "closed" if size == 0 else counted(size, "slot")
+    return f"{words} on each machine" if size and row.get("per_machine") else words
 
 
 def _size(size: int | None) -> str:
@@ -152,7 +159,10 @@ def _remarks(row: Row) -> str:
     remarks = []
     if row.get("paused"):
         remarks.append("paused")
-    if row["size"] is not None and row["used"] > row["size"]:
+    if row.get("per_machine"):
+        held = [f"{machine or 'this one'}: {used}" for machine, used in row["machines"] if used]
+        remarks.append(f"on each machine ({', '.join(held)})" if held else "on each machine")
+    elif row["size"] is not None and row["used"] > row["size"]:
         remarks.append(f"{row['used'] - row['size']} more than it has now: nothing starts until it fits")
     if row.get("reserved"):
         remarks.append(f"reserved for {row['reserved']}")

@@ -117,7 +117,9 @@ class Alone:
         )
         return StepInfo(action, workdir, given["inp"], names, given["out"], given["vol"])
 
-    def pool(self, name: str, size: int | None, tokens: Iterable[str] = ()) -> None:
+    def pool(
+        self, name: str, size: int | None, tokens: Iterable[str] = (), per_machine: bool | None = None
+    ) -> None:
         """Say what the pool would be."""
         _say("pool", -1, name, size)
 

@@ -184,10 +184,17 @@ class Caller:
             set(given["vol"]),
         )
 
-    def pool(self, name: str, size: int | None, tokens: Iterable[str] = ()) -> None:
+    def pool(
+        self, name: str, size: int | None, tokens: Iterable[str] = (), per_machine: bool | None = None
+    ) -> None:
         """Define a pool, or resize it."""
+        words = [str(token) for token in tokens]
         self._declare(
-            "DefinePool", name=pool_name(name), size=pool_size(size), tokens=[str(token) for token in tokens]
+            "DefinePool",
+            name=pool_name(name),
+            size=pool_size(size),
+            tokens=words,
+            is_per_machine=None if per_machine is None else bool(per_machine),
         )
 
     def amend(self, *, inp: Words = (), env: Words = (), out: Words = (), vol: Words = ()) -> None:

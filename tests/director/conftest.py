@@ -1,6 +1,7 @@
 """A notebook for every test that asks for one, with a director in a thread unless the test says otherwise."""
 
 import pytest
+from director.helpers_cluster import LocalCluster
 from director.helpers_world import LAUNCHES, Notebook
 
 
@@ -12,6 +13,15 @@ def notebook(request, tmp_path, monkeypatch):
     notebook = Notebook(folder, LAUNCHES[request.param])
     yield notebook
     notebook.close()
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """A cluster on this machine: two workers with two threads each."""
+    pytest.importorskip("distributed")
+    cluster = LocalCluster()
+    yield cluster
+    cluster.close()
 
 
 @pytest.fixture

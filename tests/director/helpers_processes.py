@@ -6,7 +6,9 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from stepup_nb.core.messages import JobEnded, JobNotStarted
+from stepup_nb.core.messages import JobBegan, JobEnded, JobLost, JobNotStarted
+from stepup_nb.director import clusters
+from stepup_nb.director.executor import CannotStart, Executor
 from stepup_nb.director.local import LocalExecutor
 from stepup_nb.director.output import LogFolder
 from stepup_nb.director.processes import run_marker
@@ -72,19 +74,24 @@ class World:
         self.folder = folder
         self.reactor = Reactor()
         self.ended: dict[int, JobEnded] = {}
+        self.refused: dict[int, JobNotStarted] = {}
         self.reported_at: dict[int, float] = {}
         self.outputs: list[int] = []
         self.logs = LogFolder(str(folder / "logs"), cap)
-        self.executor = LocalExecutor(
+        self.marker = run_marker(f"test-{os.urandom(4).hex()}")
+        self.executor = self._begin(grace, python)
+        self._count = 0
+
+    def _begin(self, grace: float, python: Sequence[str]) -> Executor:
+        return LocalExecutor(
             self.reactor,
             self._take,
             logs=self.logs,
-            marker=run_marker(f"test-{os.urandom(4).hex()}"),
+            marker=self.marker,
             on_output=self.outputs.append,
             grace=grace,
             python=python,
         )
-        self._count = 0
 
     def start(self, *argv: str, cwd: str | None = None, env: Mapping[str, str] | None = None) -> int:
         """Start a command, by a shell unless it is a path or several words."""
@@ -95,6 +102,18 @@ class World:
             self._count, words, cwd or str(self.folder), {"PATH": "/usr/bin:/bin"} if env is None else env
         )
         return self._count
+
+    def refuse(self, *argv: str, cwd: str | None = None) -> CannotStart:
+        """Start a command that cannot be started, and return why; some learn it at once, some late."""
+        self._count += 1
+        job = self._count
+        try:
+            self.executor.start(job, argv, cwd or str(self.folder), {"PATH": "/usr/bin:/bin"})
+        except CannotStart as cannot:
+            return cannot
+        self.until(lambda: job in self.refused)
+        report = self.refused[job]
+        return CannotStart(report.words, report.is_transient, report.is_full)
 
     def wait(self, *jobs: int) -> JobEnded:
         """Turn the loop until these jobs have ended; return the last one's end."""
@@ -126,8 +145,39 @@ class World:
         self.executor.close()
         self.reactor.close()
 
-    def _take(self, report: JobEnded | JobNotStarted) -> None:
+    def _take(self, report: JobBegan | JobEnded | JobNotStarted | JobLost) -> None:
+        if isinstance(report, JobBegan):
+            return
+        if isinstance(report, JobNotStarted):
+            assert report.job not in self.refused
+            self.refused[report.job] = report
+            return
         assert isinstance(report, JobEnded)
         assert report.job not in self.ended
         self.ended[report.job] = report
         self.reported_at[report.job] = time.monotonic()
+
+
+class ClusterWorld(World):
+    """The same with an executor of a cluster, which the director would join just so."""
+
+    def __init__(self, folder: Path, address: str, security: dict[str, str], grace: float = 5.0) -> None:
+        self._request = {"address": address, "security": security}
+        super().__init__(folder, grace=grace)
+
+    def _begin(self, grace: float, python: Sequence[str]) -> Executor:
+        home = clusters.Home(
+            self.reactor,
+            self._take,
+            self.logs,
+            str(self.folder),
+            self.marker,
+            time.time,
+            self.outputs.append,
+            lambda capacity: None,
+            lambda words: None,
+            lambda: 2,
+            grace,
+            str(self.folder / "socket"),
+        )
+        return clusters.join(home, self._request)

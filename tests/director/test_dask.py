@@ -2,49 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
-import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import psutil
 import pytest
 from client.helpers_session import until
+from director.helpers_cluster import ClusterOfHosts, LocalCluster
 from director.helpers_world import Notebook, with_processes
 
 from stepup_nb.client.session import Session
 from stepup_nb.core.errors import UsageError
-from stepup_nb.director import dask_cluster
 
 pytest.importorskip("distributed")
 pytestmark = with_processes
-
-Security = dict[str, str]
-
-
-class LocalCluster:
-    """What `%stepup executor dask` starts, but for several sessions."""
-
-    def __init__(self) -> None:
-        command = [sys.executable, dask_cluster.__file__, "2", "2", "[]"]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        assert self._process.stdout is not None
-        self.security: Security = json.loads(self._process.stdout.readline())
-        self.address = self.security.pop("address")
-
-    def close(self) -> None:
-        self._process.kill()
-        self._process.wait()
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[LocalCluster]:
-    cluster = LocalCluster()
-    yield cluster
-    cluster.close()
 
 
 @pytest.fixture
@@ -71,6 +45,21 @@ def worker_of(process: psutil.Process) -> psutil.Process:
     worker = guards[-1].parent()
     assert worker is not None
     return worker
+
+
+def greatest_overlap(jobs: Iterable[dict[str, Any]]) -> int:
+    moments = sorted((t, d) for job in jobs for t, d in ((job["started"], 1), (job["ended"], -1)))
+    running = most = 0
+    for _, change in moments:
+        running += change
+        most = max(most, running)
+    return most
+
+
+def on(notebook: Notebook, cluster: ClusterOfHosts) -> Session:
+    session = notebook.begin()
+    session.executor("dask", cluster.address)
+    return session
 
 
 def outcomes(session: Session, name: str) -> list[str]:
@@ -115,10 +104,7 @@ def test_a_pool_counts_over_all_workers(remote):
         remote.declare("runsh", f"sleep 0.05; echo {number}", pool="two")
     remote.wait()
     jobs = remote.history()
-    moments = sorted((t, d) for job in jobs for t, d in ((job["started"], 1), (job["ended"], -1)))
-    running = [sum(change for _, change in moments[: i + 1]) for i in range(len(moments))]
-    assert max(running) == 2
-    assert len({job["machine"] for job in jobs}) >= 1
+    assert greatest_overlap(jobs) == 2
 
 
 def test_a_cancelled_step_is_dead_with_all_that_it_started(remote):
@@ -237,3 +223,125 @@ def test_an_open_line_to_another_machine_is_refused(session):
         session.executor("dask", "tcp://192.0.2.7:8786")
     with pytest.raises(UsageError, match="SNB-231"):
         session.executor("slurm")
+
+
+# --- several hosts, which may come and go ------------------------------------------------------------
+
+
+@pytest.fixture
+def hosts() -> Iterator[ClusterOfHosts]:
+    """Two hosts with four threads each."""
+    cluster = ClusterOfHosts(("127.0.0.1", 4), ("127.0.0.2", 4))
+    yield cluster
+    cluster.close()
+
+
+def host_of(job: dict[str, Any]) -> str:
+    return str(job["machine"]).split("//")[1].split(":")[0]
+
+
+def test_a_pool_of_two_holds_over_two_hosts_with_four_threads_each(notebook, hosts):
+    session = on(notebook, hosts)
+    session.pool("two", 2)
+    for number in range(50):
+        session.declare("runsh", f"sleep 0.02; echo {number}", pool="two")
+    session.wait()
+    jobs = session.history()
+    assert [job["outcome"] for job in jobs] == ["succeeded"] * 50
+    assert greatest_overlap(jobs) == 2
+    assert len({tuple(job["slots"]["two"]) for job in jobs}) == 2
+
+
+def test_a_pool_per_machine_holds_on_each_host(notebook, hosts):
+    session = on(notebook, hosts)
+    session.pool("mem", 3, per_machine=True)
+    for number in range(24):
+        command = f"until [ -e go ]; do sleep 0.02; done; echo $STEPUP_POOL_MEM {number}"
+        session.declare("runsh", command, name=f"s{number}", pool={"mem": 1 + number % 2})
+    until(lambda: sum(bool(job["machine"]) for job in session.history()) >= 4)
+    notebook.write("go", "")
+    session.wait()
+    jobs = session.history()
+    assert {host_of(job) for job in jobs} == {"127.0.0.1", "127.0.0.2"}
+    for host in ("127.0.0.1", "127.0.0.2"):
+        moments = sorted(
+            (moment, change * job["pool"]["mem"])
+            for job in jobs
+            if host_of(job) == host
+            for moment, change in ((job["queued"] and job["started"], 1), (job["ended"], -1))
+        )
+        held = [sum(change for _, change in moments[: i + 1]) for i in range(len(moments))]
+        assert max(held) == 3
+    slots = {(host_of(job), number) for job in jobs for number in job["slots"]["mem"]}
+    assert slots == {(host, number) for host in ("127.0.0.1", "127.0.0.2") for number in range(3)}
+
+
+def test_a_killed_worker_with_four_running_steps_loses_nothing(notebook, hosts):
+    session = on(notebook, hosts)
+    for number in range(8):
+        command = f"sleep 9005 & until [ -e go ]; do sleep 0.02; done; kill $!; echo {number} > {number}.txt"
+        session.declare("runsh", command, name=f"s{number}", out=f"{number}.txt")
+    until(lambda: len(named("9005")) == 8)
+    there = [step for step in session.status()["steps"] if host_of(step) == "127.0.0.2"]
+    assert len(there) == 4
+    victims = [nap for nap in named("9005") if worker_of(nap).pid == worker_of_host(hosts, "127.0.0.2").pid]
+    worker_of(victims[0]).kill()
+    until(lambda: not any(nap.is_running() for nap in victims))
+    notebook.write("go", "")
+    session.wait()
+    assert [notebook.read(f"{number}.txt") for number in range(8)] == [f"{number}\n" for number in range(8)]
+    lost = [job for job in session.history() if job["outcome"] == "lost"]
+    assert {job["step"] for job in lost} == {step["name"] for step in there}
+    assert not named("9005")
+
+
+def worker_of_host(cluster: ClusterOfHosts, host: str) -> psutil.Process:
+    """The process of the cluster that listens on a host."""
+    below = psutil.Process(cluster.process.pid).children(recursive=True)
+    return next(
+        process
+        for process in below
+        for line in process.net_connections("inet")
+        if line.status == psutil.CONN_LISTEN and line.laddr.ip == host
+    )
+
+
+def test_workers_that_come_and_go_are_followed(notebook, hosts):
+    session = on(notebook, hosts)
+    session.pool("mem", 1, per_machine=True)
+    assert session.status()["workers"] == 8
+    for number in range(4):
+        command = f"until [ -e go{number} ]; do sleep 0.02; done"
+        session.declare("runsh", command, name=f"s{number}", pool="mem")
+    until(lambda: len([step for step in session.status()["steps"] if step["machine"]]) == 2)
+    hosts.scale(("127.0.0.1", 4), ("127.0.0.3", 2))
+    until(lambda: session.status()["workers"] == 6)
+    until(lambda: {host_of(step) for step in running(session)} == {"127.0.0.1", "127.0.0.3"})
+    hosts.scale(("127.0.0.1", 4))
+    until(lambda: session.status()["workers"] == 4)
+    for number in range(4):
+        notebook.write(f"go{number}", "")
+    session.wait()
+    assert [step["reason"] for step in session.status()["steps"] if step["state"] != "SUCCEEDED"] == []
+    assert {"lost", "succeeded"} == {job["outcome"] for job in session.history()}
+
+
+def running(session: Session) -> list[dict[str, Any]]:
+    return [step for step in session.status()["steps"] if step["state"] == "RUNNING" and step["machine"]]
+
+
+@pytest.mark.parametrize("pool", [{}, {"mem": 1}])
+def test_a_cluster_that_adapts_grows_when_there_is_work(notebook, pool):
+    cluster = ClusterOfHosts(most=2)
+    try:
+        session = on(notebook, cluster)
+        session.pool("mem", 2, per_machine=True)
+        for number in range(4):
+            command = f"until [ -e go ]; do sleep 0.02; done; echo {number}"
+            session.declare("runsh", command, name=f"s{number}", pool=pool)
+        until(lambda: len(running(session)) == 2)
+        notebook.write("go", "")
+        session.wait()
+        assert {step["state"] for step in session.status()["steps"]} == {"SUCCEEDED"}
+    finally:
+        cluster.close()

@@ -129,7 +129,7 @@ def test_verbs_and_what_they_take(offered):
 
 
 def test_pools(offered):
-    assert offered("%pool ") == ["test", "team", "--tokens", "--drop"]
+    assert offered("%pool ") == ["test", "team", "--tokens", "--per-machine", "--drop"]
     assert offered("%pool test --d") == ["--drop"]
 
 
@@ -141,7 +141,7 @@ def test_other_lines_are_none_of_ours(offered):
 
 def test_without_a_director_there_are_no_pools_and_nobody_is_bothered(extension, offered):
     extension.session.is_gone = True
-    assert offered("%pool ") == ["--tokens", "--drop"]
+    assert offered("%pool ") == ["--tokens", "--per-machine", "--drop"]
     extension.session.is_started = False
     assert offered("%stepup why ") == []
     extension.session = None
