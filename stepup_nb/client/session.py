@@ -646,7 +646,7 @@ class Session:
         Returns
         -------
         dict
-            ``kind``, ``address`` and ``dashboard``.
+            As `where`.
         """
         message: Message = {
             "op": "executor",
@@ -660,7 +660,7 @@ class Session:
         return answer
 
     def where(self) -> dict[str, Any]:
-        """Return where steps run: ``kind``, ``address`` and ``dashboard``."""
+        """Return where steps run: ``kind``, ``address``, ``dashboard``; a cluster's ``threads``, None if it is gone."""
         return self._ask("where")
 
     def use_warm(self, is_on: bool) -> None:

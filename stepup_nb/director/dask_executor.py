@@ -431,6 +431,11 @@ class DaskExecutor(Executor):
     # --- the executor ----------------------------------------------------------------------------------
 
     @property
+    def threads(self) -> int | None:
+        """Threads of the workers that see the project; None when the cluster is gone."""
+        return None if self._is_gone else sum(self._workers.values())
+
+    @property
     def jobs(self) -> Collection[int]:
         """Jobs that were handed over and have not ended."""
         return self._jobs.keys()

@@ -26,6 +26,10 @@ class Cluster(Executor, Protocol):
     dashboard: str
 
     @property
+    def threads(self) -> int | None:
+        """Threads of its workers; None when it is gone."""
+
+    @property
     def jobs(self) -> Collection[int]:
         """Jobs that are there and have not ended."""
 
@@ -81,10 +85,16 @@ class Executors(Executor):
             ).start()
 
     def where(self) -> dict[str, Any]:
-        """Return where jobs run now."""
-        if self._cluster is None:
+        """Return where jobs run now, and the ``threads`` of a cluster: None when it is gone."""
+        cluster = self._cluster
+        if cluster is None:
             return {"kind": "local", "address": None, "dashboard": None}
-        return {"kind": "dask", "address": self._cluster.address, "dashboard": self._cluster.dashboard}
+        return {
+            "kind": "dask",
+            "address": cluster.address,
+            "dashboard": cluster.dashboard,
+            "threads": cluster.threads,
+        }
 
     def _join_there(self, request: Request, done: Callable[[dict[str, Any] | StepUpError], None]) -> None:
         try:

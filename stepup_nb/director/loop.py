@@ -411,6 +411,7 @@ class Director:
                 client.refuse(request, answer)
             else:
                 client.answer(request, answer)
+                self._news.stir()
 
         self._executor.turn_to(request, done)
 

@@ -239,7 +239,9 @@ class Records:
 
             session, publisher = self._begin_session(), self._begun_publisher()
             widget = Panel(self._still_panel, mode=mode)
-            live = PanelLive(widget.tell, Feed(Path(session.place.notebook or "").name, usable_memory()))
+            hub = os.environ.get("JUPYTERHUB_SERVICE_PREFIX", "")
+            state = Feed(Path(session.place.notebook or "").name, usable_memory(), hub)
+            live = PanelLive(widget.tell, state)
             controls = Controls(live, self._begin_session, lambda: publisher.touch(live))
             widget.listen(controls.take)
             publisher.follow(live)

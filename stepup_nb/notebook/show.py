@@ -293,21 +293,45 @@ def history_page(rows: Sequence[Row], *, most: int = 40) -> Page:
     return [table, f"{counted(hidden, 'earlier job')}; stepup_nb.history() has all."] if hidden else [table]
 
 
-def executor(where: Mapping[str, Any], hub: str = "") -> str:
+def executor(where: Row, hub: str = "") -> str:
     """Return in words where steps run.
 
     Parameters
     ----------
     where
-        ``kind``, ``address`` and ``dashboard``.
+        ``kind``, ``address`` and ``dashboard``; ``threads`` is None when the cluster is gone.
     hub
-        ``JUPYTERHUB_SERVICE_PREFIX``: behind a hub only Jupyter's own port can be reached, and others through it.
+        See `dashboard`.
     """
     if where["kind"] == "local":
         return "steps run on this machine"
+    if where.get("threads", 0) is None:
+        return f"the Dask cluster at {where['address']} is gone: '%stepup executor local' goes on here"
     words = f"steps run on the Dask cluster at {where['address']}"
-    dashboard = where["dashboard"]
-    if dashboard and hub:
-        parts = urlsplit(dashboard)
-        dashboard = f"{hub.rstrip('/')}/proxy/{parts.port or 80}{parts.path}"
-    return f"{words}; its dashboard: {dashboard}" if dashboard else words
+    address = dashboard(where, hub)
+    return f"{words}; its dashboard: {address}" if address else words
+
+
+def dashboard(where: Row, hub: str = "") -> str:
+    """Return the address of a cluster's dashboard as a browser finds it; empty where there is none, or none on the web.
+
+    Parameters
+    ----------
+    where
+        See `executor`.
+    hub
+        ``JUPYTERHUB_SERVICE_PREFIX``: behind a hub only Jupyter's own port can be reached, and others through it.
+    """
+    address, proxy = where["dashboard"] or "", f"{hub.rstrip('/')}/proxy/"
+    try:
+        parts = urlsplit(address)
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+    except ValueError:
+        return ""
+    # Dask may have been told of the hub: 'distributed.dashboard.link' in its configuration.
+    is_through_hub = bool(hub) and parts.path.startswith(proxy)
+    is_on_web = parts.scheme in ("http", "https") and bool(parts.hostname)
+    is_path_of_hub = is_through_hub and not parts.scheme and not parts.netloc
+    if not address.isprintable() or not (is_on_web or is_path_of_hub):
+        return ""
+    return address if is_through_hub or not hub else f"{proxy}{port}{parts.path}"

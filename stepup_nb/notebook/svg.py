@@ -11,10 +11,13 @@ FONT = "system-ui,-apple-system,'Segoe UI','DejaVu Sans',sans-serif"
 """Of what is drawn and written outside of JupyterLab."""
 
 
-def text(x: float, y: float, words: str, *, anchor: str = "start", faint: bool = False) -> str:
+def text(
+    x: float, y: float, words: str, *, anchor: str = "start", faint: bool = False, bold: bool = False
+) -> str:
     """Return a text of a drawing."""
-    opacity = f' fill-opacity="{ansi.FADED}"' if faint else ""
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" fill="currentColor"{opacity}>{escape(words)}</text>'
+    look = f' fill-opacity="{ansi.FADED}"' if faint else ""
+    look += ' font-weight="600"' if bold else ""
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" fill="currentColor"{look}>{escape(words)}</text>'
 
 
 def drawing(width: int, height: int, parts: Iterable[str], words: str) -> str:

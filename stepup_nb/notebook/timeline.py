@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Container, Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
+from urllib.parse import urlsplit
 
 from stepup_nb.core.words import counted
 from stepup_nb.notebook import ansi, record, svg
@@ -19,6 +20,7 @@ PAUSE = 600.0
 """Seconds without any job that separate what is drawn from what was before."""
 LANES = 200
 """Lines of a drawing at most."""
+HERE = "this machine"
 BARS = 3000
 """Jobs in a drawing at most: the newest."""
 MARK = "<!-- timeline, drawn by stepup_nb -->"
@@ -67,13 +69,21 @@ def text(jobs: Sequence[Row], labels: Mapping[str, str], now: float) -> str:
     """Return the timeline in lines of text: for each slot what was in it, from when to when."""
     start, _ = span(jobs, now)
     lines = [words(jobs, now)]
-    for lane, held in _lanes(jobs).items():
+    for lane, held in _lanes(jobs):
         parts = (
             f"{_label(job, labels, 40)} {job['started'] - start:.2f}–{_end(job, now) - start:.2f} s"
             for job in held
         )
-        lines.append(f"{lane}: {'; '.join(parts)}")
+        lines.append(f"{lane}: {'; '.join(parts)}" if held else f"on {ansi.one_line(lane, 80)}")
     return "\n".join(lines)
+
+
+def host(address: str) -> str:
+    """Return the host in the address of a cluster's worker; empty for this machine."""
+    try:
+        return urlsplit(address).hostname or address
+    except ValueError:
+        return address
 
 
 def draw(
@@ -113,13 +123,17 @@ def draw(
         end = start + length
     scale = (width - _NAME - 2) / max(end - start, 0.001)
     lanes = _lanes(jobs)
-    hidden, shown = len(lanes) - most, dict(list(lanes.items())[:most])
+    shown = lanes[:most]
+    while not shown[-1][1]:
+        # A machine's name without any of its lanes.
+        del shown[-1]
+    hidden = sum(bool(held) for _, held in lanes[len(shown) :])
     height = _TOP + len(shown) * _LINE + (_LINE if hidden > 0 else 0)
     parts = _axis(end - start, scale, width, height)
-    for number, (lane, held) in enumerate(shown.items()):
+    for number, (lane, held) in enumerate(shown):
         y = _TOP + number * _LINE
         parts.append(f'<path d="M0 {y}H{width}" stroke="currentColor" stroke-opacity="0.15"/>')
-        parts.append(svg.text(0, y + 16, ansi.one_line(lane, 24)))
+        parts.append(svg.text(0, y + 16, ansi.one_line(lane, 24 if held else 80), bold=not held))
         for job in held:
             x = _NAME + (job["started"] - start) * scale
             wide = max(1.5, (_end(job, now) - job["started"]) * scale)
@@ -140,7 +154,20 @@ def _label(job: Row, labels: Mapping[str, str], columns: int) -> str:
     return ansi.one_line(labels.get(job["step"], job["step"]), columns)
 
 
-def _lanes(jobs: Iterable[Row]) -> dict[str, list[Row]]:
+def _lanes(jobs: Iterable[Row]) -> list[tuple[str, list[Row]]]:
+    """Return the jobs by the place that they held; those of several machines each after its name, which has no jobs."""
+    machines: dict[str, list[Row]] = {}
+    for job in jobs:
+        machines.setdefault(host(job.get("machine") or ""), []).append(job)
+    found: list[tuple[str, list[Row]]] = []
+    for name in sorted(machines):
+        if len(machines) > 1:
+            found.append((name or HERE, []))
+        found += _places(machines[name]).items()
+    return found
+
+
+def _places(jobs: Iterable[Row]) -> dict[str, list[Row]]:
     """Return the jobs by the place that they held: slots of pools, else workers."""
     found: dict[tuple[str, int], list[Row]] = {}
     for job in jobs:
@@ -182,6 +209,7 @@ def _bar(
     waited = max(0.0, job["started"] - job["queued"]) if job["queued"] else 0.0
     title = f"{_label(job, labels, 80)}: {outcome}, {took}"
     title += f", waited {record.duration(waited)} before" if waited >= 0.01 else ""
+    title += f", on {ansi.one_line(host(job['machine']), 80)}" if job.get("machine") else ""
     title += ", on the critical path" if is_marked else ""
     frame = ' stroke="currentColor" stroke-width="1.5"' if is_marked else ""
     fill = _FILLS.get(job["outcome"], "#808080")

@@ -101,6 +101,28 @@ def _open(page: Page) -> None:
     page.locator(".snb-lane-toggle").first.click()
 
 
+def _go(tab: str) -> Act:
+    return lambda page: page.get_by_role("tab", name=tab, exact=True).click()
+
+
+def _look(page: Page) -> None:
+    page.evaluate(TWO_FRAMES)
+
+
+def _scroll(page: Page) -> None:
+    _look(page)
+    page.locator(".snb-timeline-body").evaluate("(el) => { el.scrollTop = 60; }")
+    page.locator(".snb-timeline-bar").nth(3).hover()
+
+
+def _show(page: Page) -> None:
+    page.get_by_role("tab", name="Steps", exact=True).click()
+    page.locator("[data-place='4']").click()
+    page.get_by_role("tab", name="Log", exact=True).click()
+    tell(page)
+    tell(page)
+
+
 def _grow(page: Page) -> None:
     page.get_by_role("button", name="one slot more in pool test").click()
     page.wait_for_timeout(50)
@@ -109,10 +131,17 @@ def _grow(page: Page) -> None:
 
 PICTURES: dict[str, tuple[str, int, Theme, str, list[Act]]] = {
     f"{scene}-{width}-{theme}": (scene, width, theme, "", [])
-    for scene in ("lesson", "five", "corners", "twenty", "hostile")
+    for scene in ("lesson", "five", "corners", "twenty", "cluster", "farm", "hostile", "stranger")
     for width in (1600, 900, 480, 320)
     for theme in ("light", "dark")
 } | {
+    **{
+        f"cluster-{tab.lower()}-{width}-{theme}": ("cluster", width, theme, "", [_go(tab), act])
+        for tab, act in (("Steps", _look), ("Timeline", _scroll), ("Log", _show))
+        for width in (1200, 480)
+        for theme in ("light", "dark")
+    },
+    "cluster-gone": ("cluster", 900, "light", "", [_js("harness.world.cluster.threads = null; harness.pass(0.1)")]),
     "nothing": ("nothing", 900, "light", "", []),
     "thousands": ("thousands", 1200, "light", "", []),
     "compact-light": ("five", 900, "light", "&mode=compact", []),

@@ -62,6 +62,28 @@ function twenty(world) {
   return world.pass(6.3);
 }
 
+/** Three machines, of which one has two workers. @param {World} world */
+function cluster(world) {
+  world.workers = 12;
+  world.on("tls://10.0.0.3:41711", "tls://10.0.0.4:38201", "tls://10.0.0.4:38202", "tls://node17.physics.example.org:40001");
+  world.pool("mem", 4, { isPerMachine: true }).pool("lic", 2);
+  for (let i = 0; i < 4; i++) world.step(`prepare_${i}`, { takes: 1 + world.dice() });
+  world.pass(2.6);
+  for (let i = 0; i < 9; i++) world.step(`solve_${i}`, { pool: { mem: i % 3 === 0 ? 2 : 1 }, takes: 4 + 4 * world.dice() });
+  for (let i = 0; i < 5; i++) world.step(`mesh_${i}`, { pool: { lic: 1 }, takes: 2 + world.dice(), fails: i === 0 });
+  for (let i = 0; i < 6; i++) world.step(`wide_${i}`, { pool: { mem: 3 }, takes: 4 });
+  return world.pass(4.2);
+}
+
+/** More machines than anybody wants to see, most of them idle. @param {World} world */
+function farm(world) {
+  world.workers = 200;
+  world.on(...Array.from({ length: 40 }, (_, at) => `tls://10.1.0.${at + 10}:4000`));
+  world.pool("mem", 8, { isPerMachine: true }).pool("net", null, { isPerMachine: true });
+  for (let i = 0; i < 30; i++) world.step(`part_${i}`, { pool: { mem: 1 + (i % 3) }, takes: 8 });
+  return world.pass(3);
+}
+
 /** @param {World} world */
 function hostile(world) {
   world.notebook = "<b>noten</b> und sehr lange Namen von Heften, die niemand lesen mag.ipynb";
@@ -74,6 +96,15 @@ function hostile(world) {
     world.step(label, { pool: { [pools[i % 3]]: 1 }, takes: i === 6 ? 0.3 : 30, fails: i === 6, prints });
     world.step(`${label}2`.slice(0, 80), { pool: { [pools[i % 3]]: 1 }, prints });
   }
+  return world.pass(3);
+}
+
+/** A cluster that says what it likes of itself. @param {World} world */
+function stranger(world) {
+  world.on("tls://<b>bold</b>:1", "javascript:window.hurt=1", "tls://[fe80::1]:2");
+  world.cluster = { kind: "<i>dask</i>", address: "<script>window.hurt=1</script>", dashboard: "javascript:window.hurt=1", threads: 3 };
+  world.pool("<u>mem</u>", 2, { isPerMachine: true });
+  for (const label of HOSTILE) world.step(label, { pool: { "<u>mem</u>": 1 }, takes: 9 });
   return world.pass(3);
 }
 
@@ -96,4 +127,4 @@ function nothing(world) {
 }
 
 /** @type {Record<string, (world: World) => World>} */
-export const SCENES = { lesson, five, corners, twenty, hostile, thousands, nothing };
+export const SCENES = { lesson, five, corners, twenty, cluster, farm, hostile, stranger, thousands, nothing };

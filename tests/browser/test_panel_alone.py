@@ -218,13 +218,76 @@ WIDER = """[document.documentElement, ...document.querySelectorAll('.snb-lanes, 
     .filter((el) => el.scrollWidth > el.clientWidth).map((el) => el.className)"""
 
 
-@pytest.mark.parametrize("scene", ["five", "corners", "twenty", "hostile"])
+@pytest.mark.parametrize("scene", ["five", "corners", "twenty", "cluster", "farm", "hostile", "stranger"])
 def test_nothing_is_wider_than_the_panel(opened: look.Open, scene: str) -> None:
     page = opened(scene)
     for width in (1600, 900, 640, 480, 320):
         page.set_viewport_size({"width": width, "height": 900})
         page.evaluate(look.TWO_FRAMES)
         assert page.evaluate(WIDER) == [], f"at {width} pixels"
+    page.close()
+
+
+def test_a_cluster_shows_where_steps_run_and_a_way_to_its_dashboard(opened: look.Open) -> None:
+    page = opened("cluster")
+    link = page.get_by_role("link", name="dask · 16 threads")
+    expect(link).to_have_attribute("href", "http://10.0.0.1:8787/status")
+    assert [link.get_attribute(name) for name in ("target", "rel")] == ["_blank", "noopener noreferrer"]
+    meter = page.get_by_role("meter", name="pool mem", exact=True)
+    expect(meter).to_have_attribute("aria-valuetext", "12 of 12 slots in use on 3 machines, 6 waiting")
+    assert meter.get_attribute("aria-valuemax") == "12"
+    for host in ("10.0.0.3", "10.0.0.4", "node17.physics.example.org"):
+        expect(page.get_by_role("list", name=f"slots on {host}").get_by_role("listitem")).to_have_count(4)
+    seat = page.get_by_role("list", name="slots on 10.0.0.4").get_by_role("button", name="solve_1, running")
+    expect(seat).to_have_attribute("title", "solve_1\nslot 0\non 10.0.0.4:38201")
+    seat.click()
+    page.get_by_role("tab", name="Timeline").click()
+    names = page.locator(".snb-timeline-label[data-head]")
+    expect(names).to_have_text(["10.0.0.3", "10.0.0.4", "node17.physics.example.org"])
+    bar = page.get_by_role("button", name="worker 1, on 10.0.0.4:38201").first
+    expect(bar).to_be_visible()
+    page.get_by_role("tab", name="Steps").click()
+    table = page.get_by_role("table", name="steps")
+    expect(table.get_by_role("cell", name="10.0.0.4:38201", exact=True).first).to_be_visible()
+    page.evaluate("harness.world.cluster.threads = null; harness.pass(0.1)")
+    expect(link).to_have_count(0)
+    chip = page.locator(".snb-cluster")
+    expect(chip).to_have_text("dask · gone")
+    expect(chip).to_have_attribute(
+        "title", "the cluster at tls://10.0.0.1:8786 is gone: '%stepup executor local' goes on here"
+    )
+    page.close()
+
+
+def test_the_name_of_a_machine_stays_above_its_rows(opened: look.Open) -> None:
+    page = opened("cluster")
+    page.get_by_role("tab", name="Timeline").click()
+    body = page.locator(".snb-timeline-body")
+    name = page.locator(".snb-timeline-label[data-head]").get_by_text("10.0.0.3")
+    for scrolled in (0, 30, 70):
+        body.evaluate("(el, top) => { el.scrollTop = top; }", scrolled)
+        page.evaluate(look.TWO_FRAMES)
+        tops = [each.bounding_box() for each in (name, body)]
+        assert tops[0] and tops[1] and abs(tops[0]["y"] - tops[1]["y"]) < 2, f"scrolled by {scrolled} pixels"
+    page.close()
+
+
+def test_without_a_cluster_no_machine_is_named(page: Page) -> None:
+    expect(page.get_by_role("link")).to_have_count(0)
+    page.get_by_role("tab", name="Steps").click()
+    expect(page.get_by_role("columnheader", name="Machine")).to_have_count(0)
+    page.get_by_role("tab", name="Timeline").click()
+    expect(page.locator(".snb-timeline-label[data-head]")).to_have_count(0)
+
+
+def test_what_a_cluster_says_of_itself_is_text_and_leads_nowhere(opened: look.Open) -> None:
+    page = opened("stranger")
+    for tab in ("Pools", "Steps", "Timeline", "Log"):
+        page.get_by_role("tab", name=tab).click()
+        tell(page)
+    assert page.locator(".snb-panel").locator("a, b b, i i, u, script").count() == 0
+    assert page.evaluate("window.hurt") is None
+    expect(page.get_by_text("<i>dask</i> · 3 threads")).to_be_visible()
     page.close()
 
 

@@ -9,6 +9,8 @@
 /** @typedef {import("../../stepup_nb/notebook/panel/js/types.js").FromKernel} FromKernel */
 /** @typedef {import("../../stepup_nb/notebook/panel/js/types.js").ToKernel} ToKernel */
 
+import { machinesHost } from "../../stepup_nb/notebook/panel/js/machines.js";
+
 const START = 1_790_000_000;
 const IN_QUEUE = 8;
 
@@ -24,9 +26,13 @@ export class World {
     /** @type {string[]} */
     this.notes = [];
     this.isLost = false;
+    /** Addresses of the cluster's workers, if steps run on one. @type {string[]} */
+    this.machines = [];
+    /** @type {Session["cluster"]} */
+    this.cluster = null;
     /** Whether it hears, but does not answer. */
     this.isBusy = false;
-    /** @type {Map<string, {size: number|null, tokens: string[], isPaused: boolean, reserved: string|null}>} */
+    /** @type {Map<string, {size: number|null, tokens: string[], isPaused: boolean, reserved: string|null, isPerMachine: boolean}>} */
     this.pools = new Map();
     /** @type {Map<string, Step>} */
     this.steps = new Map();
@@ -58,10 +64,17 @@ export class World {
 
   /**
    * @param {string} name @param {number|null} size
-   * @param {{tokens?: string[], isPaused?: boolean, reserved?: string|null}} [more]
+   * @param {{tokens?: string[], isPaused?: boolean, reserved?: string|null, isPerMachine?: boolean}} [more]
    */
-  pool(name, size, { tokens = [], isPaused = false, reserved = null } = {}) {
-    this.pools.set(name, { size, tokens, isPaused, reserved });
+  pool(name, size, { tokens = [], isPaused = false, reserved = null, isPerMachine = false } = {}) {
+    this.pools.set(name, { size, tokens, isPaused, reserved, isPerMachine });
+    return this;
+  }
+
+  /** Let steps run on a cluster of these workers. @param {...string} addresses */
+  on(...addresses) {
+    this.machines = addresses;
+    this.cluster = { kind: "dask", address: "tls://10.0.0.1:8786", dashboard: "http://10.0.0.1:8787/status", threads: 4 * addresses.length };
     return this;
   }
 
@@ -97,6 +110,8 @@ export class World {
       optional: false,
       cell: "cell 3",
       last: "",
+      machine: "",
+      place: null,
     };
     this.steps.set(name, made);
     this._enter(made, state);
@@ -167,15 +182,19 @@ export class World {
       remaining: left ? left / this.workers : null,
       memory: { used: 310e6 + busy * 42e6, limit: 2e9 },
       lost: this.isLost,
+      cluster: this.cluster,
     };
   }
 
   /** @param {string} name @returns {Pool} */
   _poolView(name) {
-    const { size, tokens, isPaused, reserved } = this._poolOf(name);
+    const { size, tokens, isPaused, reserved, isPerMachine } = this._poolOf(name);
     const queue = this._in("QUEUED").filter((step) => name in step.pool);
     const names = queue.slice(0, IN_QUEUE).map((step) => step.name);
-    return { name, size, used: this._used(name).size, waiting: queue.length, tokens, paused: isPaused, reserved, queue: names };
+    /** @type {[string, number][]} */
+    const machines = isPerMachine ? this._hosts().map((host) => [host, this._used(name, host).size]) : [];
+    const used = isPerMachine ? machines.reduce((sum, [, number]) => sum + number, 0) : this._used(name).size;
+    return { name, size, used, waiting: queue.length, tokens, paused: isPaused, reserved, queue: names, per_machine: isPerMachine, machines };
   }
 
   _snapshot() {
@@ -213,9 +232,24 @@ export class World {
     this._news.steps.add(name);
   }
 
-  /** Slots in use. @param {string} pool */
-  _used(pool) {
-    return new Set(this._in("RUNNING").flatMap((step) => step.slots[pool] ?? []));
+  /** Slots in use, on one machine or at all. @param {string} pool @param {string} [host] */
+  _used(pool, host) {
+    const running = this._in("RUNNING").filter((step) => host === undefined || step.place === host);
+    return new Set(running.flatMap((step) => step.slots[pool] ?? []));
+  }
+
+  _hosts() {
+    return this.machines.length ? [...new Set(this.machines.map(machinesHost))] : [""];
+  }
+
+  /** The worker that has least to do, of those where a step has room; undefined if none has. @param {Step} step */
+  _machineFor(step) {
+    const counted = Object.entries(step.pool).filter(([name]) => this._poolOf(name).isPerMachine);
+    const fits = (/** @type {string} */ host) =>
+      counted.every(([name, number]) => this._used(name, host).size + number <= (this._poolOf(name).size ?? Infinity));
+    const load = (/** @type {string} */ address) => this._in("RUNNING").filter((each) => each.machine === address).length;
+    const all = this.machines.length ? this.machines : [""];
+    return all.filter((address) => fits(machinesHost(address))).sort((one, other) => load(one) - load(other))[0];
   }
 
   _start() {
@@ -229,8 +263,9 @@ export class World {
 
   /** @param {Step} step @param {string} name @param {number} number */
   _fits(step, name, number) {
-    const { size, isPaused, reserved } = this._poolOf(name);
+    const { size, isPaused, reserved, isPerMachine } = this._poolOf(name);
     if (isPaused || (reserved !== null && reserved !== step.label)) return false;
+    if (isPerMachine) return this._machineFor(step) !== undefined;
     return size === null || this._used(name).size + number <= size;
   }
 
@@ -238,8 +273,13 @@ export class World {
   _begin(step) {
     /** @type {Record<string, number[]>} */
     const slots = {};
+    const machine = this._machineFor(step) ?? "";
+    const host = machinesHost(machine);
+    let place = null;
     for (const [name, number] of Object.entries(step.pool)) {
-      const used = this._used(name);
+      const { isPerMachine } = this._poolOf(name);
+      const used = this._used(name, isPerMachine ? host : undefined);
+      if (isPerMachine) place = host;
       slots[name] = [];
       for (let slot = 0; slots[name].length < number; slot++) if (!used.has(slot)) slots[name].push(slot);
     }
@@ -248,7 +288,7 @@ export class World {
     while (taken.has(worker)) worker++;
     const job = ++this._job;
     const started = this.now;
-    this._set(step, { state: "RUNNING", reason: "", slots, worker, job, started, ended: null, peak: 40e6, last: "", outcome: null });
+    this._set(step, { state: "RUNNING", reason: "", slots, worker, machine, place, job, started, ended: null, peak: 40e6, last: "", outcome: null });
     this.jobs.set(job, {
       job,
       step: step.name,
@@ -262,6 +302,7 @@ export class World {
       peak_rss: null,
       cpu: null,
       why: "never ran",
+      machine,
     });
     this.lines.set(job, []);
     this._news.jobs.add(job);

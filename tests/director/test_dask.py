@@ -74,7 +74,7 @@ def test_a_step_runs_there_and_its_files_output_and_history_are_here(remote, not
     (job,) = remote.history()
     assert job["outcome"] == "succeeded"
     assert job["machine"].startswith("tls://127.0.0.1:")
-    assert remote.where()["address"] == cluster.address
+    assert (remote.where()["address"], remote.where()["threads"]) == (cluster.address, 4)
 
 
 def test_what_was_done_there_is_skipped_here_and_the_reverse(remote, notebook):
@@ -203,6 +203,7 @@ def test_when_the_cluster_is_gone_steps_wait_and_say_so_until_they_run_here(note
     finally:
         cluster.close()
     until(lambda: session.status()["workers"] == 0)
+    assert session.where()["threads"] is None
     session.declare("runsh", "echo again", name="b")
     report = session.wait()
     assert report["how"] == "stuck" and len(report["stuck"]) == 1

@@ -28,6 +28,8 @@ export function step(name, fields = {}) {
     optional: false,
     cell: "",
     last: "",
+    machine: "",
+    place: null,
     ...fields,
   };
 }
@@ -47,6 +49,7 @@ export function job(number, started, ended, fields = {}) {
     peak_rss: null,
     cpu: null,
     why: "never ran",
+    machine: "",
     ...fields,
   };
 }

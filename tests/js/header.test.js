@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 import { spinParse } from "../../stepup_nb/notebook/panel/js/controls.js";
-import { headerCompactParts, headerDone, headerProgressWords } from "../../stepup_nb/notebook/panel/js/header.js";
+import { headerClusterWords, headerCompactParts, headerDone, headerLink, headerProgressWords } from "../../stepup_nb/notebook/panel/js/header.js";
 import { World } from "../browser/world.js";
 
 /** As it is read on a slide. */
@@ -25,6 +25,33 @@ test("the compact line of pools that are open, closed or paused", () => {
 
 test("the compact line without pools counts what runs", () => {
   assert.equal(line(new World(() => {}).step("a", { takes: 8 }).pass(0.1)), "1 running · 0 done · about 2 s left");
+});
+
+test("the compact line says when the cluster is gone, and how full pools are on all machines", () => {
+  const world = new World(() => {}).on("tls://10.0.0.3:1", "tls://10.0.0.4:1").pool("mem", 2, { isPerMachine: true });
+  world.step("a", { pool: { mem: 1 }, expected: null }).pass(0.1);
+  world.cluster.threads = null;
+  assert.match(line(world), /^mem 1\/4 · 0 done · dask · gone/);
+});
+
+test("a cluster in a few words", () => {
+  const cluster = new World(() => {}).on("tls://10.0.0.3:1").cluster;
+  assert.deepEqual([4, 1, 0, null].map((threads) => headerClusterWords({ ...cluster, threads })), [
+    "dask · 4 threads",
+    "dask · 1 thread",
+    "dask · no threads yet",
+    "dask · gone",
+  ]);
+});
+
+test("a link leads to a page and nowhere else", () => {
+  const page = "https://hub.example.org/user/ada/lab";
+  const linked = ["http://10.0.0.1:8787/status", "/user/ada/proxy/8787/status"].map((address) => headerLink(address, page));
+  assert.deepEqual(linked, ["http://10.0.0.1:8787/status", "https://hub.example.org/user/ada/proxy/8787/status"]);
+  for (const address of ["", "javascript:alert(1)", "JavaScript:alert(1)", "data:text/html,x", "file:///etc/passwd", "http://[", "tls://10.0.0.1:8786"]) {
+    assert.equal(headerLink(address, page), null, address);
+  }
+  assert.equal(headerLink("/user/ada/proxy/8787/status", "vscode-webview://abc/index.html"), null);
 });
 
 test("progress", () => {

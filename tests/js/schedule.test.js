@@ -18,8 +18,8 @@ import { job, step } from "./given.js";
 /** @typedef {import("../../stepup_nb/notebook/panel/js/types.js").Pool} Pool */
 
 /** @type {Pool} */
-const pool = { name: "test", size: 2, used: 0, waiting: 0, tokens: [], paused: false, reserved: null, queue: [] };
-const wanted = { jobs: [job(1, 0, 2)], waiting: [step("w")].slice(1), pools: [pool], workers: 2, by: /** @type {const} */ ("pool"), hasWaits: true, since: 0 };
+const pool = { name: "test", size: 2, used: 0, waiting: 0, tokens: [], paused: false, reserved: null, queue: [], per_machine: false, machines: [] };
+const wanted = { jobs: [job(1, 0, 2)], waiting: [step("w")].slice(1), pools: [pool], workers: 2, by: /** @type {const} */ ("pool"), hasWaits: true, isFar: false, since: 0 };
 
 /** @param {string} key @param {number} from @param {number|null} to @param {Partial<Bar>} [fields] @returns {Bar} */
 const bar = (key, from, to, fields = {}) => ({ key, step: key, job: null, from, to, state: "SUCCEEDED", isWait: false, count: 1, ...fields });
@@ -61,6 +61,47 @@ test("those that wait now are among the waiting", () => {
 test("by worker each worker is a row", () => {
   const jobs = [job(1, 0, 2, { worker: 1 }), job(2, 2, 3, { worker: 1 })];
   assert.deepEqual(said(scheduleRows({ ...wanted, jobs, by: "worker" })), ["worker 0: ", "worker 1: 1 2"]);
+});
+
+const [near, far] = ["tls://10.0.0.3:1", "tls://10.0.0.20:1"];
+
+test("jobs of several machines stand under the names of these, and who waited stands after them", () => {
+  const jobs = [job(1, 1, 2, { slots: { test: [0] }, machine: far, queued: 0 }), job(2, 0, 2, { slots: { test: [1] }, machine: near }), job(3, 0, 1)];
+  assert.deepEqual(said(scheduleRows({ ...wanted, jobs })), [
+    " this machine: ",
+    "no pool 1: 3",
+    " 10.0.0.3: ",
+    "test slot 1: 2",
+    " 10.0.0.20: ",
+    "test slot 0: 1",
+    " all machines: ",
+    "test waiting: w1",
+  ]);
+  const rows = scheduleRows({ ...wanted, jobs, by: "worker", hasWaits: false });
+  assert.deepEqual(said(rows), [" this machine: ", "worker 0: 3", " 10.0.0.3: ", "worker 0: 2", " 10.0.0.20: ", "worker 0: 1"]);
+  assert.equal(new Set(rows.map(({ key }) => key)).size, rows.length);
+  assert.deepEqual(rows.map(({ isHead }) => isHead), [true, false, true, false, true, false]);
+});
+
+test("workers that share a machine make no headings", () => {
+  const jobs = [job(1, 0, 2, { machine: "tls://10.0.0.3:1" }), job(2, 0, 2, { machine: "tls://10.0.0.3:2" })];
+  assert.deepEqual(said(scheduleRows({ ...wanted, jobs, pools: [] })), ["no pool 1: 1", "no pool 2: 2"]);
+});
+
+test("a job that the cluster has not begun makes no machine of its own", () => {
+  const fresh = job(3, 2, null);
+  const one = { ...wanted, pools: [], isFar: true, jobs: [job(1, 0, 2, { machine: near }), fresh] };
+  assert.deepEqual(said(scheduleRows(one)), ["no pool 1: 1 3"]);
+  const two = { ...one, jobs: [...one.jobs, job(2, 0, 2, { machine: far })] };
+  assert.deepEqual(said(scheduleRows(two)).slice(-2), [" no machine yet: ", "no pool 1: 3"]);
+});
+
+test("of a pool that counts on each machine each shows all its slots", () => {
+  /** @type {Pool} */
+  const mem = { ...pool, name: "mem", per_machine: true, machines: [["10.0.0.3", 1], ["10.0.0.20", 1]] };
+  const jobs = [near, far].map((machine, at) => job(at, 0, null, { machine, slots: { mem: [at] } }));
+  const rows = scheduleRows({ ...wanted, jobs, pools: [mem, pool] });
+  assert.deepEqual(said(rows), [" 10.0.0.3: ", "mem slot 0: 0", "mem slot 1: ", " 10.0.0.20: ", "mem slot 0: ", "mem slot 1: 1"]);
 });
 
 test("jobs before the run are left out", () => {
@@ -111,9 +152,11 @@ test("an axis leaves room ahead, at round numbers", () => {
   assert.ok(scheduleSpan(1e6) >= 1e6);
 });
 
-test("a bar tells label, state, times, slot and memory", () => {
+test("a bar tells label, state, times, slot, machine and memory", () => {
   const done = job(1, 3, 5, { queued: 1, slots: { test: [1] }, peak_rss: 4e7, worker: 2 });
   const [{ lanes }] = scheduleRows({ ...wanted, jobs: [done], since: 0 }).filter(({ name }) => name === "slot 1");
-  const row = { key: "", group: "test", name: "slot 1", isWait: false, lanes };
-  assert.deepEqual(timelineWords(lanes[0][0], "plot", row, 9), ["plot", "SUCCEEDED", "waited 2.0 s, ran 2.0 s", "test slot 1, worker 2", "40 MB of memory at most"]);
+  const row = { key: "", group: "test", name: "slot 1", isWait: false, isHead: false, machine: "", lanes };
+  const words = (/** @type {string} */ machine) => timelineWords(lanes[0][0], "plot", row, 9, machine);
+  assert.deepEqual(words(""), ["plot", "SUCCEEDED", "waited 2.0 s, ran 2.0 s", "test slot 1, worker 2", "40 MB of memory at most"]);
+  assert.equal(words("10.0.0.3")[3], "test slot 1, worker 2, on 10.0.0.3");
 });

@@ -6,11 +6,13 @@ import {
   SEATS_EACH,
   SEATS_FAILED,
   SEATS_LARGE,
+  SEATS_MACHINES,
   seatsElapsed,
   seatsEnding,
   seatsFree,
   seatsPlan,
   seatsShare,
+  seatsTitle,
 } from "../../stepup_nb/notebook/panel/js/seats.js";
 import { World } from "../browser/world.js";
 
@@ -70,6 +72,47 @@ test("many slots get small places, and very many are counted", () => {
   assert.deepEqual(lanes.map((lane) => lane.seats.length), [SEATS_LARGE, SEATS_LARGE + 1, SEATS_EACH, 2]);
   assert.deepEqual(story(lanes[3]), ["taken a", `${SEATS_EACH - 3} free`]);
   assert.equal(lanes[3].seats[0].mark, "4 slots");
+});
+
+/** Machines of the first lane: name, how full, who sits where. */
+const machines = (world) => plan(world).lanes[0].machines.map((each) => `${each.name}, ${each.words}: ${story(each).join(", ")}`);
+
+test("a pool that counts on each machine has a row of places for each", () => {
+  const far = world().on("tls://10.0.0.3:1", "tls://10.0.0.4:1").pool("mem", 2, { isPerMachine: true });
+  far.step("a", { pool: { mem: 2 } }).step("b", { pool: { mem: 1 } }).step("c", { pool: { mem: 2 } }).pass(0.1);
+  assert.deepEqual(machines(far), ["10.0.0.3, 2 of 2: taken a, also a", "10.0.0.4, 1 of 2: taken b, free"]);
+  const [lane] = plan(far).lanes;
+  assert.deepEqual([lane.seats, lane.queue.map((step) => step.name)], [[], ["c"]]);
+});
+
+test("on one machine such a pool looks as any other does", () => {
+  for (const addresses of [[], ["tls://10.0.0.3:1", "tls://10.0.0.3:2"]]) {
+    const one = world().pool("mem", 2, { isPerMachine: true }).step("a", { pool: { mem: 1 } });
+    if (addresses.length) one.on(...addresses);
+    const [lane] = plan(one.pass(0.1)).lanes;
+    assert.deepEqual([story(lane), lane.machines], [["taken a", "free"], []]);
+  }
+});
+
+test("who holds slots on a machine that has left keeps its place", () => {
+  const left = world().on("tls://10.0.0.3:1", "tls://10.0.0.4:1").pool("mem", 1, { isPerMachine: true });
+  left.step("a", { pool: { mem: 1 } }).step("b", { pool: { mem: 1 } }).pass(0.1);
+  left.on("tls://10.0.0.4:1");
+  assert.deepEqual(machines(left), ["10.0.0.4, 1 of 1: taken b", "10.0.0.3, 1 of 1: taken a"]);
+});
+
+test("of very many machines those where nothing is in use are counted", () => {
+  const many = world().on(...Array.from({ length: SEATS_MACHINES + 5 }, (_, at) => `tls://10.0.1.${at}:1`)).pool("mem", 1, { isPerMachine: true });
+  const [lane] = plan(many).lanes;
+  assert.equal(lane.machines.length, SEATS_MACHINES + 1);
+  assert.equal(machines(many).at(-1), "+5 more, nothing in use: ");
+});
+
+test("a place says on which machine its step is, if that is not this one", () => {
+  const [step] = world().step("a").steps.values();
+  const seat = { key: "", kind: "taken", step, slot: 0, mark: "slot 0", leaves: false };
+  assert.equal(seatsTitle(seat, step, ""), "a\nslot 0");
+  assert.equal(seatsTitle(seat, step, "10.0.0.3"), "a\nslot 0\non 10.0.0.3");
 });
 
 test("the queue keeps its order, and counts those it does not name", () => {

@@ -25,6 +25,12 @@ test("all words of a filter have to be there, in label, state, pool or reason", 
   assert.deepEqual(names(stepsFiltered(steps, filter("running"))), ["job 10"]);
 });
 
+test("a machine filters and sorts as any word does", () => {
+  const placed = [step("a", { seq: 1, machine: "tls://10.0.0.20:1" }), step("b", { seq: 2, machine: "tls://10.0.0.3:1" }), step("c", { seq: 3 })];
+  assert.deepEqual(names(stepsFiltered(placed, filter("10.0.0.3"))), ["b"]);
+  assert.deepEqual(names(stepsSorted(placed, { column: "machine", isDown: false }, 0)), ["b", "a", "c"]);
+});
+
 test("several states show the steps in any of them", () => {
   assert.deepEqual(names(stepsFiltered(steps, filter("", ["SUCCEEDED", "QUEUED"]))), ["job 9", "Plot"]);
 });

@@ -45,6 +45,17 @@ test("a snapshot and its deltas give the kernel's picture", () => {
   assert.equal(store.jobs.size, 2);
 });
 
+test("workers get short names as they are heard of", () => {
+  const { world, store } = pair();
+  store.hello();
+  world.on("tls://10.0.0.3:1").step("a", { takes: 1 }).pass(2).flush();
+  const name = (step) => store.machineOf(store.steps.get(step));
+  assert.equal(name("a"), "10.0.0.3");
+  world.on("tls://10.0.0.3:2").step("b", { takes: 1 }).step("c", { state: "SUCCEEDED" }).pass(2).flush();
+  assert.deepEqual(["a", "b", "c"].map(name), ["10.0.0.3:1", "10.0.0.3:2", ""]);
+  assert.equal(store.machineOf(null), "");
+});
+
 test("ten lost messages are seen at the next, and mended by one question", () => {
   const { world, store, line, sent } = pair();
   world.pool("test", 2);

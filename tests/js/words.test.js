@@ -22,10 +22,13 @@ test("one and many", () => {
 });
 
 test("what a pool's meter says", () => {
-  const pool = { name: "test", size: 2, used: 2, waiting: 3, tokens: [], paused: false, reserved: null, queue: [] };
+  const pool = { name: "test", size: 2, used: 2, waiting: 3, tokens: [], paused: false, reserved: null, queue: [], per_machine: false, machines: [] };
   assert.equal(occupancy(pool), "2 of 2 slots in use, 3 waiting");
   assert.equal(occupancy({ ...pool, size: 1, used: 1 }), "1 of 1 slot in use, 3 waiting");
   assert.equal(occupancy({ ...pool, size: null, waiting: 0 }), "2 slots in use, no limit, 0 waiting");
   assert.equal(occupancy({ ...pool, size: 0, used: 0 }), "closed, 3 waiting");
   assert.equal(occupancy({ ...pool, size: 0, used: 1 }), "closed, 1 slot still in use, 3 waiting");
+  const each = { ...pool, per_machine: true, machines: [["10.0.0.3", 2], ["10.0.0.4", 0]] };
+  assert.equal(occupancy(each), "2 of 4 slots in use on 2 machines, 3 waiting");
+  assert.equal(occupancy({ ...each, size: null }), "2 slots in use on 2 machines, no limit, 3 waiting");
 });

@@ -235,6 +235,59 @@ def test_the_queue_is_told_in_the_order_of_starts() -> None:
     assert session["pools"][0]["tokens"] == ["x↵"] and session["pools"][0]["reserved"].isprintable()
 
 
+DASK = {"kind": "dask", "address": "tls://a:1", "dashboard": "http://a:8787/status", "threads": 4}
+
+
+def test_where_steps_run_is_told_when_that_changes() -> None:
+    told = Feed("nb.ipynb", hub="/user/ada/")
+    told.take_all({"steps": [], **SESSION}, [])
+    assert told.message(1.0, [], [])["session"]["cluster"] is None
+    told.take_where(DASK)
+    cluster = {**DASK, "dashboard": "/user/ada/proxy/8787/status"}
+    assert told.message(1.0, [], [])["session"]["cluster"] == cluster
+    told.take_where(DASK)
+    assert not told.has_news
+    told.take_where({**DASK, "threads": None})
+    assert told.message(1.0, [], [])["session"]["cluster"]["threads"] is None
+    told.take_where({"kind": "local", "address": None, "dashboard": None})
+    assert told.message(1.0, [], [])["session"]["cluster"] is None
+
+
+def test_a_lost_director_has_left_its_cluster() -> None:
+    told = begun()
+    told.take_where(DASK)
+    told.lose()
+    assert told.message(1.0, [], [])["session"]["cluster"] is None
+
+
+def test_what_a_cluster_says_of_itself_is_safe_to_show() -> None:
+    told = begun()
+    told.take_where({"kind": HOSTILE, "address": HOSTILE, "dashboard": "javascript:alert(1)", "threads": 1})
+    cluster = told.message(1.0, [], [])["session"]["cluster"]
+    assert cluster["kind"].isprintable() and cluster["address"].isprintable() and cluster["dashboard"] == ""
+
+
+def test_the_machine_of_a_step_and_of_a_job_is_told() -> None:
+    told = begun(
+        row("a", machine="tls://a:1", place="a"), row("b"), jobs=(job(1, machine="tls://a:1"), job(2))
+    )
+    first = told.message(1.0, [], [])
+    assert [(step["machine"], step["place"]) for step in first["steps"]] == [("tls://a:1", "a"), ("", None)]
+    assert [row["machine"] for row in first["jobs"]] == ["tls://a:1", ""]
+    why = {"reason": "", "outdated": [], "root": "", "last": ""}
+    (shown,) = feed.details(row("a"), why, [job(1, machine=HOSTILE)])["jobs"]
+    assert shown["machine"].isprintable()
+
+
+def test_a_pool_tells_its_machines_if_it_counts_on_each() -> None:
+    told = begun()
+    mem = pool("mem", per_machine=True, machines=[["a", 2], [HOSTILE, 0]])
+    told.take(event(pools=[pool("test"), mem]))
+    test, mem = told.message(1.0, [], [])["session"]["pools"]
+    assert (test["per_machine"], test["machines"]) == (False, [])
+    assert mem["per_machine"] and mem["machines"][0] == ["a", 2] and mem["machines"][1][0].isprintable()
+
+
 def test_answers_are_told_once() -> None:
     told = begun()
     told.answer(7, "no\nway")
@@ -257,6 +310,12 @@ def test_answers_are_told_once() -> None:
             8,
             [pool("p", 1)],
             8.0,
+        ),
+        (
+            [row("a", expected=4.0, pool={"p": 1}), row("b", expected=4.0, pool={"p": 1})],
+            8,
+            [pool("p", 1, per_machine=True, machines=[["a", 0], ["b", 0]])],
+            4.0,
         ),
         ([row("a", expected=4.0, pool={"p": 2})], 8, [pool("p", 0)], 4.0),
         ([row("a", expected=4.0, state="RUNNING", started=97.0)], 8, [], 1.0),

@@ -261,6 +261,21 @@ def test_a_size_from_the_panel_names_the_panel_and_survives_the_director(session
     assert row["size"] == 5
 
 
+def test_a_cluster_is_told_for_as_long_as_steps_run_there(session, browser):
+    pytest.importorskip("distributed")
+    until(lambda: "cluster" in browser.session)
+    assert browser.session["cluster"] is None
+    session.set_workers(2)
+    where = session.executor("dask")
+    until(lambda: browser.session["cluster"] is not None and browser.session["cluster"]["threads"] == 2)
+    assert browser.session["cluster"]["address"] == where["address"]
+    session.declare("runsh", "true", name="a")
+    until(lambda: browser.state("a") == "SUCCEEDED" and 1 in browser.jobs and browser.jobs[1]["machine"])
+    assert browser.steps["a"]["machine"] == browser.jobs[1]["machine"]
+    session.executor("local")
+    until(lambda: browser.session["cluster"] is None)
+
+
 def test_a_new_director_is_shown_in_place_of_a_lost_one(session, publisher, browser):
     session.declare("runsh", "true", name="a")
     until(lambda: browser.state("a") == "SUCCEEDED")

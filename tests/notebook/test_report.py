@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from stepup_nb.core.errors import UsageError
 from stepup_nb.notebook import dag, report, timeline, written
+from stepup_nb.notebook.panel import static
 from stepup_nb.notebook.report import About
 
 NOW = 1_790_000_000.0
@@ -198,6 +199,51 @@ def test_a_timeline_says_the_same_in_lines_of_text():
         "test, slot 0: a 0.00–1.00 s; c 1.00–2.00 s",
         "worker 1: b 0.50–2.00 s",
     ]
+
+
+def test_the_jobs_of_several_machines_stand_under_the_names_of_these():
+    near, far = "tls://10.0.0.3:1", "tls://10.0.0.4:1"
+    jobs = [job("a", 0, 1, machine=near), job("b", 0, 1, machine=far), job("c", 0, 2)]
+    assert timeline.text(jobs, {}, NOW + 9).splitlines() == [
+        "3 jobs in 2.0 s",
+        "on this machine",
+        "worker 0: c 0.00–2.00 s",
+        "on 10.0.0.3",
+        "worker 0: a 0.00–1.00 s",
+        "on 10.0.0.4",
+        "worker 0: b 0.00–1.00 s",
+    ]
+    drawn = timeline.draw(jobs, {}, NOW + 9)
+    assert "<title>a: succeeded, 1.0 s, on 10.0.0.3</title>" in drawn and ">10.0.0.4</text>" in drawn
+    # A name is not drawn without any of its lines.
+    few = timeline.draw(jobs, {}, NOW + 9, most=3)
+    assert "10.0.0.3</text>" not in few and "and 2 more slots" in few
+    assert "machine" not in timeline.text([job("a", 0, 1, machine=near)], {}, NOW + 9)
+
+
+def test_a_picture_of_the_panel_has_the_places_of_each_machine():
+    running = {
+        "state": "RUNNING",
+        "outcome": None,
+        "job": 1,
+        "started": NOW,
+        "slots": {"mem": [0]},
+        "pool": {"mem": 1},
+    }
+    steps = [step("a", place="10.0.0.3", **running), step("b", place="10.0.0.4", **running)]
+    mem = {"name": "mem", "size": 2, "used": 2, "waiting": 0, "per_machine": True}
+    machines = [["10.0.0.3", 1], ["10.0.0.4", 1], ["<b>", 0]]
+    picture = static.render(status(steps, pools=[{**mem, "machines": machines}]), [], NOW + 1)
+    assert picture["text/plain"].splitlines()[1:] == [
+        "pool mem: 2 of 6 slots in use, 0 waiting, on 3 machines",
+        "  slot 0, 10.0.0.3: a",
+        "  slot 0, 10.0.0.4: b",
+    ]
+    assert picture["text/html"].count(">slot 1</text>") == 3 and "on &lt;b&gt;" in picture["text/html"]
+    alone = static.render(
+        status(steps[:1], pools=[{**mem, "used": 1, "machines": machines[:1]}]), [], NOW + 1
+    )
+    assert alone["text/plain"].splitlines()[1:] == ["pool mem: 1 of 2 slots in use, 0 waiting", "  slot 0: a"]
 
 
 def test_what_was_long_before_is_not_drawn():

@@ -348,3 +348,31 @@ def test_the_dashboard_of_a_cluster_goes_through_a_hub_where_there_is_one():
     assert show.executor(where).endswith("its dashboard: http://10.0.0.7:8787/status")
     assert show.executor(where, "/user/ada/").endswith("its dashboard: /user/ada/proxy/8787/status")
     assert show.executor({"kind": "local"}) == "steps run on this machine"
+
+
+@pytest.mark.parametrize(
+    ("told", "hub", "shown"),
+    [
+        ("", "/user/ada/", ""),
+        (None, "", ""),
+        ("https://10.0.0.7/status", "/user/ada/", "/user/ada/proxy/443/status"),
+        ("/user/ada/proxy/8787/status", "/user/ada/", "/user/ada/proxy/8787/status"),
+        ("https://hub.org/user/ada/proxy/1/status", "/user/ada/", "https://hub.org/user/ada/proxy/1/status"),
+        ("/user/ada/proxy/8787/status", "", ""),
+        ("//evil.org/user/ada/proxy/1", "/user/ada/", ""),
+        ("javascript:alert(1)", "", ""),
+        ("javascript:/user/ada/proxy/1", "/user/ada/", ""),
+        ("file:///etc/passwd", "", ""),
+        ("http://10.0.0.7:99999/status", "", ""),
+        ("http://10.0.0.7/\u202e", "", ""),
+        ("http://[", "", ""),
+    ],
+)
+def test_a_dashboard_is_an_address_on_the_web_or_none(told, hub, shown):
+    assert show.dashboard({"dashboard": told}, hub) == shown
+
+
+def test_a_cluster_that_is_gone_is_said_to_be():
+    where = {"kind": "dask", "address": "tls://a:1", "dashboard": "http://a:8787", "threads": None}
+    words = "the Dask cluster at tls://a:1 is gone: '%stepup executor local' goes on here"
+    assert show.executor(where) == words

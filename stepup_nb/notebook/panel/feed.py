@@ -13,7 +13,7 @@ from itertools import islice
 from typing import Any
 
 from stepup_nb.core.model import FINISHED
-from stepup_nb.notebook import ansi
+from stepup_nb.notebook import ansi, show
 
 Row = dict[str, Any]
 Message = dict[str, Any]
@@ -31,6 +31,7 @@ _NO_NEWS = ("never ran", "up to date")
 _SENTENCE = 240
 _PATHS = 100
 _COMMAND = 20_000
+_MACHINE = 200
 
 
 class Feed:
@@ -42,18 +43,23 @@ class Feed:
         Name of the file.
     limit
         Bytes of memory that this session may use, if that is known.
+    hub
+        See `show.dashboard`.
     """
 
-    def __init__(self, notebook: str = "", limit: int | None = None) -> None:
+    def __init__(self, notebook: str = "", limit: int | None = None, hub: str = "") -> None:
         self.is_known = False
         """The session's state has been taken in."""
         self.steps: dict[str, Row] = {}
         """By what the browser calls them."""
         self._notebook = notebook
         self._limit = limit
+        self._hub = hub
         self._keys: dict[str, str] = {}
         self._jobs: dict[int, Row] = {}
         self._session: Row = {}
+        self._cluster: Row | None = None
+        """Where steps run, if that is not this machine."""
         self._queues: dict[str, list[str]] = {}
         self._seq = 0
         self._is_whole = True
@@ -106,6 +112,19 @@ class Feed:
         if self.is_busy and now["at"] >= self._told_at + _PULSE:
             self._has_session = True
 
+    def take_where(self, where: Row) -> None:
+        """Take in an answer to ``where``."""
+        cluster = None
+        if where["kind"] != "local":
+            cluster = {
+                "kind": ansi.one_line(where["kind"], 40),
+                "address": ansi.one_line(where["address"], _MACHINE),
+                "dashboard": show.dashboard(where, self._hub),
+                "threads": where.get("threads", 0),
+            }
+        if cluster != self._cluster:
+            self._cluster, self._has_session = cluster, True
+
     @property
     def is_busy(self) -> bool:
         """Whether any step runs."""
@@ -113,7 +132,7 @@ class Feed:
 
     def lose(self) -> None:
         """Take note that the director is gone."""
-        self._session = {**self._session, "lost": True}
+        self._session, self._cluster = {**self._session, "lost": True}, None
         self._has_session = True
 
     def _keep(self, row: Row) -> str:
@@ -137,6 +156,7 @@ class Feed:
         )
         return {
             **{key: row[key] for key in kept},
+            "machine": _machine(row),
             "step": name_of(row["step"]),
             "why": ansi.one_line(row.get("why") or "", _SENTENCE),
         }
@@ -239,6 +259,7 @@ class Feed:
             "busy": sum(job["outcome"] is None for job in self._jobs.values()),
             "queue": self._queues.get("", []),
             "pools": [self._pool(pool) for pool in session["pools"]],
+            "cluster": self._cluster,
             "remaining": self._remaining,
         }
 
@@ -253,6 +274,8 @@ class Feed:
             "paused": row["paused"],
             "reserved": None if reserved is None else ansi.one_line(reserved, 80),
             "queue": self._queues.get(row["name"], []),
+            "per_machine": row.get("per_machine", False),
+            "machines": [[ansi.one_line(name, _MACHINE), used] for name, used in row.get("machines", ())],
         }
 
 
@@ -261,6 +284,10 @@ def name_of(key: str) -> str:
     if len(key) <= 200 and key.isprintable():
         return key
     return "…" + hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
+def _machine(row: Row) -> str:
+    return ansi.one_line(row.get("machine") or "", _MACHINE)
 
 
 def _slim(name: str, row: Row) -> Row:
@@ -276,6 +303,8 @@ def _slim(name: str, row: Row) -> Row:
         "peak": row["peak_rss"],
         "cell": ansi.one_line(row["cell"] or "", 80),
         "last": _last_line(row["stdout_tail"]) or _last_line(row["stderr_tail"]),
+        "machine": _machine(row),
+        "place": None if row.get("place") is None else ansi.one_line(row["place"], _MACHINE),
     }
 
 
@@ -299,7 +328,12 @@ def details(row: Row, why: Row, jobs: Iterable[Row]) -> Message:
         "why": list(sentences),
         "notes": [ansi.one_line(note, _SENTENCE) for note in row["notes"][:20]],
         "jobs": [
-            {**job, "step": name_of(job["step"]), "why": ansi.one_line(job["why"], _SENTENCE)}
+            {
+                **job,
+                "step": name_of(job["step"]),
+                "why": ansi.one_line(job["why"], _SENTENCE),
+                "machine": _machine(job),
+            }
             for job in list(jobs)[:-21:-1]
         ],
     }
@@ -344,7 +378,9 @@ def remaining(steps: Iterable[Row], workers: int, pools: Iterable[Row], now: flo
     if not known or not any(step["state"] in ("RUNNING", "QUEUED", "CHECKING") for step in waiting):
         return None
     mean = sum(known) / len(known)
-    sizes = {pool["name"]: pool["size"] for pool in pools}
+    sizes = {
+        pool["name"]: pool["size"] and pool["size"] * max(1, len(pool.get("machines", ()))) for pool in pools
+    }
     work = longest = 0.0
     by_pool: dict[str, float] = dict.fromkeys(sizes, 0.0)
     for step, expected in [*left, *((step, mean) for step in unknown)]:

@@ -179,13 +179,15 @@ class PanelLive(Live):
             # In the place of another message: there may be only so many.
             self.is_dirty = True
             return True
-        now = ask("now")
+        now, where = ask("now"), ask("where")
         told = [each for followed in views if (each := self._details(followed, ask)) is not None]
         outputs = [each for followed in views if (each := self._output(followed, ask)) is not None]
         with self._shared:
             if now is not None:
                 self._at, self._at_moment = now["at"], time.monotonic()
                 self.feed.take_now(now)
+            if where is not None and not self._is_lost:
+                self.feed.take_where(where)
             is_new = bool(self.feed.has_news or told or outputs)
             message = self.feed.message(self._clock(), outputs, told) if is_new else None
             # More than one message holds, or output that came in the meantime.

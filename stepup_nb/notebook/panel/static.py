@@ -21,6 +21,8 @@ LANES = 40
 """Lines of the timeline at most."""
 BARS = 200
 """Jobs in the timeline at most: the newest."""
+MACHINES = 12
+"""Machines of which a lane shows the places."""
 WAITING = 8
 """Waiting steps that a lane names."""
 
@@ -71,11 +73,31 @@ def _label(row: Row, columns: int = 60) -> str:
 # --- lanes -------------------------------------------------------------------------------------------
 
 
-def _holders(pool: str, status: Row) -> dict[int, Row]:
-    """Return who is in which slot."""
-    # Also a step that its cell does not declare any more, until its processes are gone.
-    running = (row for row in status["steps"] if row["job"] is not None and row["outcome"] is None)
-    return {slot: row for row in running for slot in row["slots"].get(pool, ())}
+def _holders(pool: Row, status: Row) -> dict[str, dict[int, Row]]:
+    """Return who is in which slot: on each machine, by its name, where the pool counts on several; else at all."""
+    machines = [name for name, _ in pool.get("machines", ())]
+    is_split = len(machines) > 1
+    found: dict[str, dict[int, Row]] = {name: {} for name in machines} if is_split else {"": {}}
+    for row in status["steps"]:
+        # Also a step that its cell does not declare any more, until its processes are gone.
+        if row["job"] is not None and row["outcome"] is None:
+            there = found.setdefault(row.get("place") or "", {}) if is_split else found[""]
+            there |= dict.fromkeys(row["slots"].get(pool["name"], ()), row)
+    return found
+
+
+def _pool_words(pool: Row) -> str:
+    number = len(pool.get("machines", ()))
+    if number < 2:
+        return show.pool_words(pool)
+    # Its size is that of each machine.
+    return (
+        f"{show.pool_words({**pool, 'size': pool['size'] and number * pool['size']})}, on {number} machines"
+    )
+
+
+def _machine(name: str) -> str:
+    return ansi.one_line(name, 80) if name else timeline.HERE
 
 
 def _queue(pool: str, status: Row) -> list[Row]:
@@ -83,8 +105,11 @@ def _queue(pool: str, status: Row) -> list[Row]:
 
 
 def _lane_text(pool: Row, status: Row) -> list[str]:
-    lines = [show.pool_words(pool)]
-    lines += [f"  slot {slot}: {_label(row)}" for slot, row in sorted(_holders(pool["name"], status).items())]
+    lines = [_pool_words(pool)]
+    holders = _holders(pool, status)
+    for machine, held in holders.items():
+        where = f", {_machine(machine)}" if len(holders) > 1 else ""
+        lines += [f"  slot {slot}{where}: {_label(row)}" for slot, row in sorted(held.items())]
     queue = _queue(pool["name"], status)
     if queue:
         more = f", … {len(queue) - WAITING} more" if len(queue) > WAITING else ""
@@ -95,11 +120,17 @@ def _lane_text(pool: Row, status: Row) -> list[str]:
 def _lanes(status: Row, now: float) -> list[str]:
     parts = []
     for pool in status["pools"]:
-        holders = _holders(pool["name"], status)
-        slots = sorted({*holders, *range(min(pool["size"] or 0, 12))})
-        parts.append(f'<div style="margin-top:6px">{escape(show.pool_words(pool))}</div>')
-        if slots:
-            parts.append(_seats(slots, holders, now))
+        parts.append(f'<div style="margin-top:6px">{escape(_pool_words(pool))}</div>')
+        holders = _holders(pool, status)
+        for machine, held in list(holders.items())[:MACHINES]:
+            slots = sorted({*held, *range(min(pool["size"] or 0, 12))})
+            if len(holders) > 1:
+                parts.append(f'<div style="opacity:{ansi.FADED}">on {escape(_machine(machine))}</div>')
+            if slots:
+                parts.append(_seats(slots, held, now))
+        if len(holders) > MACHINES:
+            more = f"and {counted(len(holders) - MACHINES, 'more machine')}"
+            parts.append(f'<div style="opacity:{ansi.FADED}">{more}</div>')
         queue = _queue(pool["name"], status)
         if queue:
             names = ", ".join(_label(row, 30) for row in queue[:WAITING])

@@ -57,7 +57,8 @@ function failedPaint(context, el, step) {
   say(ago, since === null ? "" : failedAgo(since));
   say(last, step.last);
   set(main, "aria-label", nameOf(step, seatsEnding(step), step.last));
-  set(main, "title", `${step.label}\n${seatsEnding(step)}${step.last ? `\n${step.last}` : ""}`);
+  const machine = context.store.machineOf(step);
+  set(main, "title", [step.label, seatsEnding(step), machine && `on ${machine}`, step.last].filter(Boolean).join("\n"));
   set(main, "aria-current", context.selected() === step.name && "true");
   set(rerun, "aria-label", `Rerun ${step.label}`);
   set(rerun, "disabled", !isLive(context.store));

@@ -1,6 +1,6 @@
 // The head of the panel: how far all is, and what can be done to all. In compact mode it is one line, for slides.
 
-import { STATES, counted, roughly, size } from "./words.js";
+import { STATES, counted, roughly, size, slotsOf } from "./words.js";
 import { h, keep, say, set, show } from "./dom.js";
 import { glyph, isLive, spin } from "./controls.js";
 
@@ -31,12 +31,13 @@ function headerFull(context, shrink) {
   const counts = h("ul.counts", { "aria-label": "steps by state" });
   const progress = headerProgress(context);
   const controls = headerControls(context);
+  const cluster = headerCluster(context);
   const toggle = h("button.button.plain", { type: "button", onclick: shrink, title: "One line, for slides" }, "Compact");
   return {
     el: h(
       "div.head",
       {},
-      h("div.head-title", {}, h("span.title", {}, "StepUp"), notebook, toggle),
+      h("div.head-title", {}, h("span.title", {}, "StepUp"), notebook, cluster.el, toggle),
       h("div.head-row", {}, counts, progress.el),
       controls.el,
     ),
@@ -49,6 +50,7 @@ function headerFull(context, shrink) {
         say(/** @type {HTMLElement} */ (el.children[1]), String(number));
         set(el, "data-none", !number);
       });
+      cluster.paint();
       progress.paint();
       controls.paint();
     },
@@ -158,6 +160,53 @@ function headerControls(context) {
   };
 }
 
+/** On which cluster steps run, in a few words. @param {import("./types.js").Cluster} cluster */
+export function headerClusterWords({ kind, threads }) {
+  if (threads === null) return `${kind} · gone`;
+  return `${kind} · ${threads ? counted(threads, "thread") : "no threads yet"}`;
+}
+
+/**
+ * An address that a link may have: whatever a cluster says of itself, it leads to a page and nowhere else.
+ * @param {string} address @param {string} base  address of the page
+ */
+export function headerLink(address, base) {
+  if (!address) return null;
+  try {
+    const { protocol, href } = new URL(address, base);
+    return protocol === "http:" || protocol === "https:" ? href : null;
+  } catch {
+    return null;
+  }
+}
+
+/** Where steps run, if that is not this machine: a link to the cluster's dashboard. @param {import("./types.js").Context} context */
+function headerCluster({ store }) {
+  const el = h("span.cluster-place");
+  const make = (/** @type {{href: string|null}} */ { href }) =>
+    href === null
+      ? h("span.cluster", {}, h("span"))
+      : h("a.cluster", { target: "_blank", rel: "noopener noreferrer" }, h("span"), h("span", { "aria-hidden": "true" }, " ↗"));
+  return {
+    el,
+    paint() {
+      const cluster = store.isDead ? null : store.session.cluster;
+      const isGone = cluster?.threads === null;
+      const href = cluster && !isGone ? headerLink(cluster.dashboard, document.baseURI) : null;
+      keep(el, cluster ? [{ cluster, href }] : [], (each) => `${each.href === null}`, make, (chip, each) => {
+        const { address } = each.cluster;
+        const where = isGone
+          ? `the cluster at ${address} is gone: '%stepup executor local' goes on here`
+          : `steps run on the cluster at ${address}`;
+        say(/** @type {Element} */ (chip.firstElementChild), headerClusterWords(each.cluster));
+        set(chip, "href", each.href);
+        set(chip, "title", each.href === null ? where : `${where}\nopen its dashboard`);
+        set(chip, "data-gone", isGone);
+      });
+    },
+  };
+}
+
 /** Whether nothing new starts, until somebody says so. @param {import("./types.js").Session} session */
 function headerIsHeld(session) {
   return session.paused || session.draining;
@@ -243,6 +292,7 @@ export function headerCompactParts(session) {
     if (number) parts.push({ key: state, state, text: `${number} ${state.toLowerCase()}` });
   }
   if (session.paused) parts.push({ key: "paused", text: "paused" });
+  if (session.cluster?.threads === null) parts.push({ key: "cluster", text: headerClusterWords(session.cluster) });
   if (session.remaining) parts.push({ key: "left", text: `about ${roughly(session.remaining)} left` });
   return parts;
 }
@@ -250,7 +300,7 @@ export function headerCompactParts(session) {
 /** @param {import("./types.js").Pool} pool */
 function headerPoolWords(pool) {
   const waiting = pool.waiting ? ` (+${pool.waiting})` : "";
-  const limit = pool.size === null ? " used" : `/${pool.size}`;
+  const limit = pool.size === null ? " used" : `/${slotsOf(pool)}`;
   if (pool.size === 0 && !pool.used) return ` closed${waiting}`;
   return ` ${pool.used}${limit}${waiting}${pool.paused ? " paused" : ""}`;
 }

@@ -1,6 +1,6 @@
 // Pools as lanes: each slot a place, free or taken; then the queue, in the order in which its steps start.
 
-import { counted, occupancy, size } from "./words.js";
+import { counted, occupancy, size, slotsOf } from "./words.js";
 import { h, keep, say, set, show } from "./dom.js";
 import { glyph, isLive, nameOf, setGlyph, spin } from "./controls.js";
 import { failedList } from "./failed.js";
@@ -150,9 +150,10 @@ function lanesMove(el, target, key) {
 function lanesLane(context, first) {
   const head = first.pool ? lanesPoolHead(context, first.pool.name) : lanesFreeHead();
   const seats = h("ul.seats", { "aria-label": "slots" });
+  const machines = h("div.machines");
   const none = h("div.seats-none.muted");
   const queue = lanesQueue(context);
-  const body = h("div.lane-body", {}, seats, none);
+  const body = h("div.lane-body", {}, seats, machines, none);
   const toggle = h("button.button.plain.lane-toggle", { type: "button", "aria-label": lanesToggleName(first), onclick: flip }, "▸");
   const el = h("section.lane", { "aria-label": first.pool ? `lane of ${first.pool.name}` : "lane without a pool" });
   head.title.append(toggle);
@@ -177,14 +178,39 @@ function lanesLane(context, first) {
     paint(next) {
       lane = next;
       head.paint(lane);
-      set(seats, "data-dense", lane.isDense);
       show(seats, lane.seats.length > 0);
-      show(none, !lane.seats.length);
+      show(machines, lane.machines.length > 0);
+      show(none, !lane.seats.length && !lane.machines.length);
       say(none, seatsNone(lane));
-      keep(seats, lane.seats, (seat) => seat.key, lanesSeat, (each, seat) => lanesPaintSeat(context, each, seat, lane));
+      lanesPaintSeats(context, seats, lane.seats, lane);
+      keep(machines, lane.machines, (machine) => machine.key, lanesMachine, (each, machine) => lanesPaintMachine(context, each, machine, lane));
       queue.paint(lane);
     },
   };
+}
+
+/** @param {Context} context @param {HTMLElement} list @param {Seat[]} seats @param {Lane} lane */
+function lanesPaintSeats(context, list, seats, lane) {
+  set(list, "data-dense", lane.isDense);
+  keep(list, seats, (seat) => seat.key, lanesSeat, (each, seat) => lanesPaintSeat(context, each, seat, lane));
+}
+
+/** The places of a pool on one machine, under its name. */
+function lanesMachine() {
+  const head = h("div.machine-head", {}, h("span.machine-name.line.label"), h("span.muted"));
+  return h("div.machine", {}, head, h("ul.seats"));
+}
+
+/** @param {Context} context @param {HTMLElement} el @param {import("./seats.js").Machine} machine @param {Lane} lane */
+function lanesPaintMachine(context, el, machine, lane) {
+  const [head, list] = /** @type {HTMLElement[]} */ ([...el.children]);
+  const [name, words] = head.children;
+  say(name, machine.name);
+  set(name, "title", machine.name);
+  say(words, machine.words);
+  set(list, "aria-label", `slots on ${machine.name}`);
+  show(list, machine.seats.length > 0);
+  lanesPaintSeats(context, list, machine.seats, lane);
 }
 
 /** @param {Lane} lane */
@@ -217,6 +243,7 @@ function lanesPoolHead({ store, act }, name) {
     },
   });
   const pause = h("button.button.plain", { type: "button", "data-part": "pause", onclick: flip });
+  const sizeWord = h("span.muted");
   show(refusal, false);
 
   function flip() {
@@ -224,22 +251,25 @@ function lanesPoolHead({ store, act }, name) {
   }
 
   return {
-    el: h("div.lane-head", {}, title, meter, h("div.lane-controls", {}, h("span.muted", {}, "size"), field.el, pause), refusal),
+    el: h("div.lane-head", {}, title, meter, h("div.lane-controls", {}, sizeWord, field.el, pause), refusal),
     title,
     spin: field,
     /** @param {Lane} lane */
     paint({ pool }) {
       if (!pool) return;
       const live = isLive(store);
+      const slots = slotsOf(pool);
       const state = pool.paused ? "paused" : pool.size === 0 ? "closed" : "";
+      say(sizeWord, pool.machines.length > 1 ? "each" : "size");
+      set(sizeWord, "title", pool.machines.length > 1 && "slots on each machine");
       say(badge, state);
       show(badge, state !== "");
       say(short, lanesShort(pool));
       say(words, occupancy(pool));
       set(meter, "aria-valuenow", pool.used);
-      set(meter, "aria-valuemax", pool.size);
+      set(meter, "aria-valuemax", slots);
       set(meter, "aria-valuetext", occupancy(pool));
-      const share = pool.size ? Math.min(1, pool.used / pool.size) : pool.used ? 1 : 0;
+      const share = slots ? Math.min(1, pool.used / slots) : pool.used ? 1 : 0;
       fill.style.width = `${100 * share}%`;
       set(bar, "data-unknown", pool.size === null);
       field.paint(pool.size, live);
@@ -254,7 +284,7 @@ function lanesPoolHead({ store, act }, name) {
 function lanesShort(pool) {
   const waiting = pool.waiting ? `+${pool.waiting}` : "";
   if (pool.size === 0 && !pool.used) return waiting;
-  return `${pool.used}${pool.size === null ? "" : `/${pool.size}`} ${waiting}`;
+  return `${pool.used}${pool.size === null ? "" : `/${slotsOf(pool)}`} ${waiting}`;
 }
 
 function lanesFreeHead() {
@@ -319,7 +349,7 @@ function lanesPaintTaken(context, main, cancel, seat, step) {
   say(/** @type {HTMLElement} */ (facts.children[0]), step.last);
   say(/** @type {HTMLElement} */ (facts.children[1]), step.peak === null ? "" : size(step.peak));
   set(main, "aria-label", nameOf(step, mark, time.textContent));
-  set(main, "title", seatsTitle(seat, step));
+  set(main, "title", seatsTitle(seat, step, context.store.machineOf(step)));
   set(main, "aria-current", context.selected() === step.name && "true");
   set(cancel, "aria-label", `Cancel ${step.label}`);
   set(cancel, "title", `Cancel ${step.label}`);

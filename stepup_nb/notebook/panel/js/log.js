@@ -155,7 +155,7 @@ export function logView(context) {
   const hidden = h("span.line");
   const heard = h("span", { role: "status" });
   const foot = h("div.log-foot.muted", {}, hidden, heard, h("span.log-legend", {}, "stderr"));
-  const facts = logFacts((job) => {
+  const facts = logFacts(store, (job) => {
     chosen = job === store.steps.get(name ?? "")?.job ? null : job;
     setFollow(true);
   });
@@ -233,8 +233,13 @@ export function logView(context) {
     show(mark, Boolean(step));
     if (earlier) markState(mark, stateOfOutcome(earlier.outcome));
     else if (step) markState(mark, step.state);
-    if (earlier) say(time, `job of ${logWhen(earlier.started, context.now())}: ${logOutcome(earlier, context.now())}`);
-    else say(time, step ? timeOf(step, context.now()) + aboutOf(step) : "");
+    const machine = store.machineOf(earlier ?? step);
+    const words = earlier
+      ? `job of ${logWhen(earlier.started, context.now())}: ${logOutcome(earlier, context.now())}`
+      : step
+        ? timeOf(step, context.now()) + aboutOf(step)
+        : "";
+    say(time, [words, machine && `on ${machine}`].filter(Boolean).join(" "));
     set(follow, "aria-pressed", String(isFollowing));
   }
 
@@ -334,9 +339,10 @@ function logFollower(context) {
 
 /**
  * What is known about a step, beside its output.
+ * @param {import("./store.js").Store} store
  * @param {(job: number) => void} choose
  */
-function logFacts(choose) {
+function logFacts(store, choose) {
   const why = h("ul.log-list");
   const notes = h("ul.log-list");
   const command = h("pre.log-command.code.scroll");
@@ -356,8 +362,8 @@ function logFacts(choose) {
     keep(list, sentences.entries(), ([at]) => String(at), () => h("li"), (item, [, sentence]) => say(item, sentence));
   }
 
-  /** @param {import("./types.js").Details} details */
-  function paintFiles(details) {
+  /** @param {import("./types.js").Details} details @param {string} machine */
+  function paintFiles(details, machine) {
     /** @type {[string, string[]][]} */
     const all = [
       ["reads", details.inp],
@@ -366,6 +372,7 @@ function logFacts(choose) {
       ["environment", details.env],
       ["folder", details.workdir && details.workdir !== "." && details.workdir !== "./" ? [details.workdir] : []],
       ["cell", details.cell ? [details.cell] : []],
+      ["machine", machine ? [machine] : []],
     ];
     const full = all.filter(([, values]) => values.length);
     keep(files, full, ([term]) => term, ([term]) => h("div", {}, h("dt", {}, term), h("dd.code")), (row, [, values]) => {
@@ -388,7 +395,8 @@ function logFacts(choose) {
       const [mark, when, outcome] = button.children;
       markState(mark, state);
       say(when, logWhen(job.started, now));
-      say(outcome, logOutcome(job, now));
+      const machine = store.machineOf(job);
+      say(outcome, machine ? `${logOutcome(job, now)}, ${machine}` : logOutcome(job, now));
     });
   }
 
@@ -414,7 +422,8 @@ function logFacts(choose) {
       say(command, details?.command ?? "");
       show(sections.command, Boolean(details?.command));
       show(sections.files, Boolean(details));
-      if (details) paintFiles(details);
+      const shown = details?.jobs.find((each) => each.job === job) ?? step;
+      if (details) paintFiles(details, shown?.machine ?? "");
       paintJobs(details?.jobs ?? [], job, now);
     },
   };

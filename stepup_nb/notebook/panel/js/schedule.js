@@ -1,5 +1,6 @@
 // Who ran when, as rows of bars: what the timeline draws. Knows no elements and no pixels but one ratio.
 
+import { MACHINES_HERE, machinesHost } from "./machines.js";
 import { duration } from "./words.js";
 import { stateOfOutcome } from "./parts.js";
 
@@ -22,12 +23,14 @@ import { stateOfOutcome } from "./parts.js";
  */
 
 /**
- * A line of the timeline: a slot, a worker, or all that waited.
+ * A line of the timeline: a slot, a worker, or all that waited; or the name of the machine that those after it are on.
  * @typedef {object} Row
  * @property {string} key
  * @property {string} group
  * @property {string} name
  * @property {boolean} isWait
+ * @property {boolean} isHead
+ * @property {string} machine  "" where they are not told apart
  * @property {Bar[][]} lanes   bars of a lane follow each other and do not overlap
  */
 
@@ -43,6 +46,9 @@ const SCHEDULE_EMPTY = 32;
 const SCHEDULE_NARROW = 3;
 
 const NO_POOL = "no pool";
+/** Of jobs that the cluster has not begun. */
+const NO_MACHINE = "no machine yet";
+const ALL_MACHINES = "all machines";
 
 /** When a job was over; null while it runs. @param {Job} job */
 function scheduleEnd(job) {
@@ -125,14 +131,69 @@ function scheduleWorse(one, other) {
  * @property {number} workers
  * @property {"pool"|"worker"} by
  * @property {boolean} hasWaits
+ * @property {boolean} isFar    whether steps run on a cluster
  * @property {number} since
  */
 
 /** The rows of the timeline. @param {Wanted} wanted @returns {Row[]} */
 export function scheduleRows(wanted) {
   const jobs = wanted.jobs.filter((job) => (scheduleEnd(job) ?? Infinity) >= wanted.since);
-  const rows = wanted.by === "pool" ? scheduleByPool({ ...wanted, jobs }) : scheduleByWorker({ ...wanted, jobs });
+  const byMachine = scheduleMachines(jobs, wanted.isFar);
+  const rows = byMachine.size > 1 ? scheduleByMachine({ ...wanted, jobs }, byMachine) : scheduleOfAll({ ...wanted, jobs });
   for (const row of rows) for (const lane of row.lanes) lane.sort((one, other) => one.from - other.from);
+  return rows;
+}
+
+/** @param {Wanted} wanted */
+function scheduleOfAll(wanted) {
+  return wanted.by === "pool" ? scheduleByPool(wanted) : scheduleByWorker(wanted);
+}
+
+/**
+ * The jobs of each machine by its host, this machine's first. What has not begun on any makes no difference alone.
+ * @param {Job[]} jobs @param {boolean} isFar
+ */
+export function scheduleMachines(jobs, isFar) {
+  /** @type {Map<string, Job[]>} */
+  const found = new Map();
+  const unplaced = [];
+  for (const job of jobs) {
+    if (isFar && job.outcome === null && !job.machine) {
+      unplaced.push(job);
+      continue;
+    }
+    const host = machinesHost(job.machine);
+    const there = found.get(host);
+    if (there) there.push(job);
+    else found.set(host, [job]);
+  }
+  const numbered = new Intl.Collator("en", { numeric: true });
+  const sorted = [...found].sort(([one], [other]) => numbered.compare(one, other));
+  /** @type {Map<string, Job[]>} */
+  const named = new Map(sorted.map(([host, there]) => [host || MACHINES_HERE, there]));
+  if (unplaced.length && named.size > 1) named.set(NO_MACHINE, unplaced);
+  return named;
+}
+
+/**
+ * For each machine the slots that its jobs held, or the workers; then who waited for whichever.
+ * @param {Wanted} wanted @param {Map<string, Job[]>} byMachine @returns {Row[]}
+ */
+function scheduleByMachine(wanted, byMachine) {
+  /** @type {Row[]} */
+  const rows = [];
+  const add = (/** @type {string} */ machine, /** @type {Row[]} */ of) => {
+    if (!of.length) return;
+    rows.push({ key: `machine\n${machine}`, group: "", name: machine, isWait: false, isHead: true, machine, lanes: [] });
+    for (const row of of) rows.push({ ...row, key: `${machine}\n${row.key}`, machine });
+  };
+  for (const [machine, jobs] of byMachine) {
+    // Slots that nobody used are a machine's only where they are counted on it.
+    const isOf = (/** @type {Pool} */ pool) => pool.per_machine && pool.machines.some(([name]) => (name || MACHINES_HERE) === machine);
+    const pools = wanted.pools.map((pool) => (isOf(pool) ? pool : { ...pool, size: 0 }));
+    add(machine, scheduleOfAll({ ...wanted, jobs, pools, waiting: [], workers: 0, hasWaits: false }));
+  }
+  if (wanted.hasWaits) add(ALL_MACHINES, scheduleOfAll(wanted).filter((row) => row.isWait));
   return rows;
 }
 
@@ -187,13 +248,13 @@ function scheduleByPool({ jobs, waiting, pools, hasWaits }) {
 
 /** @param {string} group @param {string} name @param {Bar[][]} lanes @returns {Row} */
 function scheduleRow(group, name, lanes) {
-  return { key: `${group}\n${name}`, group, name, isWait: false, lanes };
+  return { key: `${group}\n${name}`, group, name, isWait: false, isHead: false, machine: "", lanes };
 }
 
 /** @param {string} group @param {Bar[]} bars @returns {Row[]} */
 function scheduleWaitRow(group, bars) {
   if (!bars.length) return [];
-  return [{ key: `${group}\nwaiting`, group, name: "waiting", isWait: true, lanes: schedulePacked(bars) }];
+  return [{ key: `${group}\nwaiting`, group, name: "waiting", isWait: true, isHead: false, machine: "", lanes: schedulePacked(bars) }];
 }
 
 /** @param {Job[]} jobs @param {Step[]} waiting */

@@ -1,6 +1,7 @@
 // Who sits where: makes of pools and steps the lanes to draw. Knows nothing of the page.
 
-import { duration, roughly } from "./words.js";
+import { duration, roughly, slotsOf } from "./words.js";
+import { MACHINES_HERE } from "./machines.js";
 
 /** @typedef {import("./types.js").Step} Step */
 /** @typedef {import("./types.js").Pool} Pool */
@@ -9,6 +10,8 @@ import { duration, roughly } from "./words.js";
 export const SEATS_LARGE = 12;
 /** Slots up to which each has a place at all; beyond, each step has one, and the free ones are counted. */
 export const SEATS_EACH = 60;
+/** Machines up to which each has a row of places; beyond, those on which nothing is in use are counted. */
+export const SEATS_MACHINES = 12;
 /** Failed steps that are listed. */
 export const SEATS_FAILED = 5;
 
@@ -24,11 +27,21 @@ export const SEATS_FAILED = 5;
  */
 
 /**
+ * The places of a pool on one machine, or all machines of which there is nothing to say.
+ * @typedef {object} Machine
+ * @property {string} key
+ * @property {string} name
+ * @property {string} words   how full it is
+ * @property {Seat[]} seats
+ */
+
+/**
  * A pool, or all that needs no pool.
  * @typedef {object} Lane
  * @property {string} key
  * @property {Pool|null} pool
- * @property {Seat[]} seats
+ * @property {Seat[]} seats         empty where they are by machine
+ * @property {Machine[]} machines   empty but for a pool that counts on each of several machines
  * @property {boolean} isDense
  * @property {Step[]} queue
  * @property {number} more    steps that wait, beyond those of the queue
@@ -92,15 +105,46 @@ function seatsFind(steps) {
 /** @param {Pool} pool @param {Step[]} holders @param {Map<string, Step>} steps @returns {Lane} */
 function seatsLane(pool, holders, steps) {
   const queue = seatsQueue(pool.queue, steps);
-  const isCounted = pool.size !== null && pool.size > SEATS_EACH;
+  const slots = slotsOf(pool);
+  const seatsOf = slots === null || slots > SEATS_EACH ? seatsByStep : seatsBySlot;
+  const machines = seatsMachines(pool, holders, seatsOf);
   return {
     key: `pool ${pool.name}`,
     pool,
-    seats: pool.size === null || isCounted ? seatsByStep(pool, holders) : seatsBySlot(pool, holders),
-    isDense: pool.size === null ? holders.length > SEATS_LARGE : pool.size > SEATS_LARGE,
+    seats: machines.length ? [] : seatsOf(pool, holders),
+    machines,
+    isDense: (slots ?? holders.length) > SEATS_LARGE,
     queue,
     more: Math.max(0, pool.waiting - queue.length),
   };
+}
+
+/**
+ * The places of each machine, where a pool counts on several.
+ * @param {Pool} pool @param {Step[]} holders @param {(pool: Pool, holders: Step[]) => Seat[]} seatsOf
+ * @returns {Machine[]}
+ */
+function seatsMachines(pool, holders, seatsOf) {
+  if (!pool.per_machine || !pool.machines.length) return [];
+  /** @type {Map<string, Step[]>} */
+  const places = new Map(pool.machines.map(([name]) => [name, []]));
+  for (const step of holders) {
+    // One that has left the cluster is still a place for who is there.
+    const name = step.place ?? pool.machines[0][0];
+    const there = places.get(name);
+    if (there) there.push(step);
+    else places.set(name, [step]);
+  }
+  if (places.size < 2) return [];
+  const shown = [...places].filter(([, there], at) => there.length || at < SEATS_MACHINES);
+  const machines = shown.map(([name, there]) => {
+    const used = there.reduce((sum, step) => sum + step.slots[pool.name].length, 0);
+    const words = pool.size ? `${used} of ${pool.size}` : pool.size === 0 ? `closed, ${used} in use` : `${used} in use`;
+    return { key: `at ${name}`, name: name || MACHINES_HERE, words, seats: seatsOf({ ...pool, used }, there) };
+  });
+  const idle = places.size - shown.length;
+  if (idle) machines.push({ key: "idle", name: `+${idle} more`, words: "nothing in use", seats: [] });
+  return machines;
 }
 
 /**
@@ -167,6 +211,7 @@ function seatsPoolless(session, { free, waiting }, steps) {
     key: "no pool",
     pool: null,
     seats: inOrder.map((step) => ({ key: step.name, kind: "taken", step, slot: null, mark: seatsWorker(step), leaves: false })),
+    machines: [],
     isDense: free.length > SEATS_LARGE,
     queue,
     more: Math.max(0, waiting - shown),
@@ -219,10 +264,11 @@ export function seatsMarked({ mark, leaves }) {
   return leaves ? `${mark} · leaves` : mark;
 }
 
-/** What there is to say of a taken place, in full. @param {Seat} seat @param {Step} step */
-export function seatsTitle(seat, step) {
+/** What there is to say of a taken place, in full. @param {Seat} seat @param {Step} step @param {string} machine  its name, or "" */
+export function seatsTitle(seat, step, machine) {
   const lines = [step.label];
   if (seat.slot !== null) lines.push(seat.mark === `slot ${seat.slot}` ? seat.mark : `slot ${seat.slot}: ${seat.mark}`);
+  if (machine) lines.push(`on ${machine}`);
   if (seat.leaves) lines.push("The pool is smaller now: this slot goes when its step ends.");
   return lines.join("\n");
 }

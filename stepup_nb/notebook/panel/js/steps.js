@@ -17,7 +17,7 @@ import {
 
 /** @typedef {import("./types.js").Step} Step */
 /** @typedef {import("./types.js").State} State */
-/** @typedef {"state"|"label"|"pool"|"time"|"memory"|"reason"|"cell"} StepsColumn */
+/** @typedef {"state"|"label"|"pool"|"machine"|"time"|"memory"|"reason"|"cell"} StepsColumn */
 /** @typedef {{column: StepsColumn, isDown: boolean}|null} StepsSort  null: in the order of declaration */
 /** @typedef {{words: string, states: Set<State>, hasDormant: boolean}} StepsFilter  no states: all of them */
 
@@ -33,6 +33,7 @@ const STEPS_COLUMNS = [
   ["state", "State"],
   ["label", "Step"],
   ["pool", "Pool"],
+  ["machine", "Machine"],
   ["time", "Time"],
   ["memory", "Memory"],
   ["reason", "Reason"],
@@ -46,7 +47,7 @@ const stepsTexts = new WeakMap();
 function stepsText(step) {
   let text = stepsTexts.get(step);
   if (text === undefined) {
-    text = `${step.label} ${step.state} ${Object.keys(step.pool).join(" ")} ${step.reason}`.toLowerCase();
+    text = `${step.label} ${step.state} ${Object.keys(step.pool).join(" ")} ${step.machine} ${step.reason}`.toLowerCase();
     stepsTexts.set(step, text);
   }
   return text;
@@ -87,6 +88,7 @@ const STEPS_KEYS = {
   state: (step) => STATES.indexOf(step.state),
   label: (step) => stepsNatural(step.label),
   pool: (step) => stepsNatural(Object.keys(step.pool).join(" ")),
+  machine: (step) => stepsNatural(step.machine),
   time: (step, now) => (step.state === "RUNNING" && step.started !== null ? now - step.started : secondsOf(step)),
   memory: (step) => step.peak,
   reason: (step) => stepsNatural(step.reason),
@@ -213,10 +215,13 @@ export function stepsView(context) {
   function paintChips() {
     /** @type {Map<State|"dormant", number>} */
     const counts = new Map([...STATES, /** @type {const} */ ("dormant")].map((chip) => [chip, 0]));
+    let hasMachines = false;
     for (const step of store.steps.values()) {
       const chip = step.dormant ? "dormant" : step.state;
       counts.set(chip, (counts.get(chip) ?? 0) + 1);
+      hasMachines ||= step.machine !== "" && (!step.dormant || filter.hasDormant);
     }
+    set(table, "data-machines", hasMachines);
     total = store.steps.size - (filter.hasDormant ? 0 : (counts.get("dormant") ?? 0));
     keep(chips, counts, ([chip]) => chip, ([chip]) => makeChip(chip), updateChip);
     const isFiltered = filter.words.trim() || filter.states.size;
@@ -291,7 +296,7 @@ export function stepsView(context) {
     const cells = STEPS_COLUMNS.map(([column]) => h(`div.steps-item.steps-${column}`, { role: "cell" }));
     cells[0].append(stateMark());
     const bar = h("span.steps-progress", { "aria-hidden": "true" });
-    cells[3].append(h("span"), h("span.steps-about"), bar);
+    cells[4].append(h("span"), h("span.steps-about"), bar);
     const button = h("button.button.plain", { type: "button", onclick: () => act(name) });
     const actions = h("div.steps-item.steps-actions", { role: "cell" }, button);
     return h(
@@ -312,12 +317,15 @@ export function stepsView(context) {
     set(row, "data-state", step.state);
     set(row, "aria-current", step.name === context.selected() ? "true" : null);
     set(row, "tabindex", place === currentPlace() ? 0 : -1);
-    const [state, label, pool, time, memory, reason, cell, actions] = row.children;
+    const [state, label, pool, machine, time, memory, reason, cell, actions] = row.children;
     const mark = /** @type {Element} */ (state.firstElementChild);
     markState(mark, step.state);
     say(label, step.label);
-    set(label, "title", step.label);
+    const name = store.machineOf(step);
+    set(label, "title", name ? `${step.label}\non ${name}` : step.label);
     say(pool, poolsOf(step));
+    say(machine, name);
+    set(machine, "title", step.machine || null);
     say(/** @type {Element} */ (time.firstElementChild), timeOf(step, context.now()));
     say(time.children[1], aboutOf(step));
     paintProgress(/** @type {HTMLElement} */ (time.lastElementChild), step);

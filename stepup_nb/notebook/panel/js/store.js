@@ -1,6 +1,8 @@
 // What the panel knows: one for each model, shared by all its views. Applies what the kernel tells, sees when something
 // was lost, and asks for everything anew then.
 
+import { machinesNamed } from "./machines.js";
+
 /** @typedef {import("./types.js").Step} Step */
 /** @typedef {import("./types.js").Job} Job */
 /** @typedef {import("./types.js").Session} Session */
@@ -59,6 +61,7 @@ function nothing() {
     remaining: null,
     memory: null,
     lost: false,
+    cluster: null,
   };
 }
 
@@ -78,6 +81,8 @@ export class Store {
     this.details = new Map();
     /** @type {Map<number, Output>} by job */
     this.outputs = new Map();
+    /** Short names of the workers that were heard of, by address. @type {Map<string, string>} */
+    this.machines = new Map();
     /** @type {import("./types.js").Node[]|null} */
     this.graph = null;
     /** Grows whenever steps came, went or changed state; views that sort or lay out compare it. */
@@ -189,6 +194,7 @@ export class Store {
     if (message.session) this.session = message.session;
     this._takeSteps(message);
     for (const job of message.jobs ?? []) this.jobs.set(job.job, job);
+    this._meet([...(message.steps ?? []), ...(message.jobs ?? []), ...(message.details ?? []).flatMap(({ jobs }) => jobs)]);
     while (this.jobs.size > JOBS) this.jobs.delete(/** @type {number} */ (this.jobs.keys().next().value));
     for (const log of message.logs ?? []) this._takeLog(log);
     for (const each of message.details ?? []) storeLatest(this.details, each.step, each, DETAILS);
@@ -203,6 +209,17 @@ export class Store {
     for (const name of gone) this.steps.delete(name);
     for (const step of message.steps ?? []) this.steps.set(step.name, step);
     if (gone.length || message.steps?.length || message.jobs?.length) this.version++;
+  }
+
+  /** @param {{machine: string}[]} each  steps and jobs */
+  _meet(each) {
+    const met = new Set(each.map(({ machine }) => machine).filter((machine) => machine && !this.machines.has(machine)));
+    if (met.size) this.machines = machinesNamed([...this.machines.keys(), ...met]);
+  }
+
+  /** The short name of the worker that a step or a job ran on; "" for this machine. @param {{machine: string}|null|undefined} each */
+  machineOf(each) {
+    return this.machines.get(each?.machine ?? "") ?? "";
   }
 
   /** @param {import("./types.js").Log} log */

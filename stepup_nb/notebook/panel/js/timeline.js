@@ -3,7 +3,7 @@
 import { GLYPH, counted, duration, size } from "./words.js";
 import { h, keep, say, set, show } from "./dom.js";
 import { elapsed, focusWithin, oncePerFrame } from "./parts.js";
-import { scheduleClock, scheduleMost, scheduleRows, scheduleSeen, scheduleSpan, scheduleStart, scheduleTicks } from "./schedule.js";
+import { scheduleClock, scheduleMachines, scheduleMost, scheduleRows, scheduleSeen, scheduleSpan, scheduleStart, scheduleTicks } from "./schedule.js";
 
 /** @typedef {import("./schedule.js").Bar} Bar */
 /** @typedef {import("./schedule.js").Row} Row */
@@ -37,9 +37,9 @@ function timelineHeight(row) {
 
 /**
  * What a bar says when it is pointed at.
- * @param {Bar} bar @param {string} label @param {Row} row @param {number} now
+ * @param {Bar} bar @param {string} label @param {Row} row @param {number} now @param {string} machine  of the job, or ""
  */
-export function timelineWords({ job, from, to, count, isWait, state }, label, row, now) {
+export function timelineWords({ job, from, to, count, isWait, state }, label, row, now, machine) {
   if (count > 1) return [`${counted(count, "step")} ${isWait ? "waiting" : "in a short time"}`, isWait ? "" : "click to look closer"].filter(Boolean);
   if (!job) return [label, `QUEUED, waits ${elapsed(now - from)}`, row.group === "worker" ? "" : row.group].filter(Boolean);
   const took = (to === null ? now : isWait ? (job.ended ?? now) : to) - job.started;
@@ -49,7 +49,7 @@ export function timelineWords({ job, from, to, count, isWait, state }, label, ro
     label,
     `${job.outcome === null ? "RUNNING" : isWait ? job.outcome : state}${job.outcome === "failed" && job.returncode ? `, exit code ${job.returncode}` : ""}`,
     `${waited > 0.05 ? `waited ${duration(waited)}, ` : ""}${job.outcome === null ? `runs ${elapsed(now - job.started)}` : `ran ${duration(took)}`}`,
-    [...held, `worker ${job.worker}`].join(", "),
+    [...held, `worker ${job.worker}`, machine && `on ${machine}`].filter(Boolean).join(", "),
     job.peak_rss ? `${size(job.peak_rss)} of memory at most` : "",
   ].filter(Boolean);
 }
@@ -159,8 +159,8 @@ export function timelineView(context) {
 
   function collect() {
     const { session } = store;
-    const pools = session.pools.map((pool) => `${pool.name} ${pool.size}`).join("\n");
-    const key = [store.version, store.jobs.size, by, hasWaits, isAll, session.workers, pools].join("\n");
+    const pools = session.pools.map((pool) => `${pool.name} ${pool.size} ${pool.machines.map(([name]) => name)}`).join("\n");
+    const key = [store.version, store.jobs.size, by, hasWaits, isAll, session.workers, session.cluster !== null, pools].join("\n");
     const clock = performance.now();
     if (key === built) return;
     if (built && store.jobs.size > TIMELINE_MANY && clock - builtAt < TIMELINE_REBUILD) {
@@ -183,18 +183,20 @@ export function timelineView(context) {
     const begin = scheduleStart(jobs, waiting);
     isShort = begin !== null && first < begin;
     start = (isAll && isShort ? first : begin) ?? 0;
-    rows = scheduleRows({ jobs, waiting, pools: session.pools, workers: session.workers, by, hasWaits, since: start });
+    const isFar = session.cluster !== null;
+    rows = scheduleRows({ jobs, waiting, pools: session.pools, workers: session.workers, by, hasWaits, isFar, since: start });
     tops = [0];
     for (const row of rows) tops.push(tops[tops.length - 1] + timelineHeight(row));
     const current = jobs.filter((job) => job.started >= start);
     jobCount = current.length;
     isLively = waiting.length > 0 || current.some((job) => job.outcome === null);
     total = current.reduce((most, job) => Math.max(most, job.ended ?? job.started), start) - start;
-    describe(current);
+    describe(current, isFar);
   }
 
-  /** How many ran at a time, for those who do not see the picture. @param {Job[]} jobs */
-  function describe(jobs) {
+  /** How many ran at a time, for those who do not see the picture. @param {Job[]} jobs @param {boolean} isFar */
+  function describe(jobs, isFar) {
+    const machines = scheduleMachines(jobs, isFar).size;
     /** @type {Map<string, Job[]>} */
     const pools = new Map();
     for (const job of jobs) {
@@ -204,7 +206,8 @@ export function timelineView(context) {
         else pools.set(pool, [job]);
       }
     }
-    mostWords = [...pools].slice(0, 5).map(([pool, held]) => `, at most ${scheduleMost(held)} at a time in pool ${pool}`).join("");
+    const inPools = [...pools].slice(0, 5).map(([pool, held]) => `, at most ${scheduleMost(held)} at a time in pool ${pool}`);
+    mostWords = [machines > 1 ? ` on ${machines} machines` : "", ...inPools].join("");
   }
 
   function drawWords() {
@@ -273,17 +276,26 @@ export function timelineView(context) {
   /** @param {number} first @param {number} end */
   function drawLabels(first, end) {
     const numbers = Array.from({ length: end - first }, (_, at) => first + at);
+    // The machine of the rows in sight stays in sight, above the first of them.
+    let head = first;
+    while (head >= 0 && !rows[head]?.isHead) head--;
+    if (head >= 0 && head < first) numbers.unshift(head);
+    let next = first + 1;
+    while (next < rows.length && !rows[next].isHead) next++;
+    const pinned = Math.min(body.scrollTop, tops[next] - TIMELINE_ROW);
+    const named = head >= 0 && pinned > tops[head] ? first + 1 : first;
     const make = () => h("div.timeline-label", {}, h("span.timeline-name.line"), h("span.line"));
     keep(labels, numbers, (at) => rows[at].key, make, (label, at) => {
       const row = rows[at];
-      const isFirst = at === 0 || rows[at - 1].group !== row.group;
-      label.style.transform = `translateY(${tops[at]}px)`;
+      const isFirst = at === 0 || rows[at - 1].group !== row.group || rows[at - 1].isHead;
+      label.style.transform = `translateY(${at === head ? Math.max(tops[at], pinned) : tops[at]}px)`;
       label.style.height = `${timelineHeight(row)}px`;
-      set(label, "data-first", isFirst && at > 0);
+      set(label, "data-head", row.isHead);
+      set(label, "data-first", isFirst && at > 0 && !row.isHead && !rows[at - 1].isHead);
       const [group, name] = label.children;
-      say(group, isFirst || at === first ? row.group : "");
-      set(group, "title", row.group);
-      say(name, row.name);
+      say(group, row.isHead ? row.name : isFirst || at === first || at === named ? row.group : "");
+      set(group, "title", row.isHead || !row.machine ? row.group || row.name : `${row.group} on ${row.machine}`);
+      say(name, row.isHead ? "" : row.name);
     });
   }
 
@@ -345,7 +357,7 @@ export function timelineView(context) {
     set(el, "data-many", bar.count > 1 || wide < TIMELINE_GLYPH);
     set(el, "aria-current", bar.count === 1 && bar.step === context.selected() ? "true" : null);
     const label = labelOf(bar);
-    set(el, "aria-label", timelineWords(bar, label, row, time).join(", "));
+    set(el, "aria-label", timelineWords(bar, label, row, time, store.machineOf(bar.job)).join(", "));
     const text = bar.count > 1 ? String(bar.count) : `${GLYPH[bar.state]} ${label}`;
     say(el, bar.isWait || wide < TIMELINE_GLYPH ? "" : wide < TIMELINE_LABEL && bar.count === 1 ? GLYPH[bar.state] : text);
   }
@@ -380,7 +392,7 @@ export function timelineView(context) {
     const el = /** @type {HTMLElement|null} */ (/** @type {Element} */ (event.target).closest("[data-key]"));
     const place = el && placed.get(el.dataset.key ?? "");
     if (!el || !place) return;
-    const words = timelineWords(place.bar, labelOf(place.bar), place.row, context.now());
+    const words = timelineWords(place.bar, labelOf(place.bar), place.row, context.now(), store.machineOf(place.bar.job));
     tip.replaceChildren(...words.map((text) => h("div", {}, text)));
     show(tip, true);
     const [box, frame] = [el.getBoundingClientRect(), chart.getBoundingClientRect()];

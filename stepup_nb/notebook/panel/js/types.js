@@ -34,6 +34,8 @@
  * @property {boolean} optional
  * @property {string} cell      of origin, in words; may be empty
  * @property {string} last      last line of its output
+ * @property {string} machine   address of the cluster's worker that its current or last job ran on; "" for this machine
+ * @property {string|null} place     name of the machine on which that job has the slots that are counted by machine
  */
 
 /**
@@ -47,6 +49,17 @@
  * @property {boolean} paused
  * @property {string|null} reserved  label of the step that free slots are kept for
  * @property {string[]} queue        names of the first waiting steps, in the order in which they would start
+ * @property {boolean} per_machine    it counts on each machine for itself: `size` is that of each
+ * @property {[string, number][]} machines   of such a pool: name ("" for this one) and slots in use
+ */
+
+/**
+ * The cluster on which steps run.
+ * @typedef {object} Cluster
+ * @property {string} kind        what people call it
+ * @property {string} address
+ * @property {string} dashboard   address for a browser; may be empty
+ * @property {number|null} threads   null: it is gone
  */
 
 /**
@@ -64,6 +77,7 @@
  * @property {number|null} remaining   seconds until all is done, as far as recorded durations tell
  * @property {{used: number, limit: number|null}|null} memory   bytes
  * @property {boolean} lost      the director is gone
+ * @property {Cluster|null} cluster   null: steps run on this machine
  */
 
 /**
@@ -81,6 +95,7 @@
  * @property {number|null} peak_rss
  * @property {number|null} cpu
  * @property {string} why           why it ran
+ * @property {string} machine       as that of a step
  */
 
 /** A piece of text and, where it has one, its style: words of CSS classes without their prefix. @typedef {[string]|[string, string]} Span */

@@ -48,10 +48,16 @@ export function counted(number, noun) {
   return `${number} ${noun}${number === 1 ? "" : "s"}`;
 }
 
+/** Slots that a pool has on all its machines; null: no limit. @param {import("./types.js").Pool} pool */
+export function slotsOf(pool) {
+  return pool.size === null ? null : pool.size * Math.max(1, pool.machines.length);
+}
+
 /** What a pool's meter says. @param {import("./types.js").Pool} pool */
 export function occupancy(pool) {
+  const where = pool.machines.length > 1 ? ` on ${pool.machines.length} machines` : "";
   if (pool.size === 0 && !pool.used) return `closed, ${pool.waiting} waiting`;
-  if (pool.size === null) return `${counted(pool.used, "slot")} in use, no limit, ${pool.waiting} waiting`;
-  if (pool.size === 0) return `closed, ${counted(pool.used, "slot")} still in use, ${pool.waiting} waiting`;
-  return `${pool.used} of ${counted(pool.size, "slot")} in use, ${pool.waiting} waiting`;
+  if (pool.size === null) return `${counted(pool.used, "slot")} in use${where}, no limit, ${pool.waiting} waiting`;
+  if (pool.size === 0) return `closed, ${counted(pool.used, "slot")} still in use${where}, ${pool.waiting} waiting`;
+  return `${pool.used} of ${counted(slotsOf(pool) ?? 0, "slot")} in use${where}, ${pool.waiting} waiting`;
 }
