@@ -60,7 +60,7 @@ def assert_peak(
     Parameters
     ----------
     pool
-        Its name.
+        Its name. Of one whose slots count on each machine, the most on any one machine.
     slots
         How many: exactly, or with ``at_most`` no more than that.
     since
@@ -92,11 +92,13 @@ def assert_peak(
     if steps is not None:
         chosen = {row["name"] for row in _rows_of(steps)}
         rows = [row for row in rows if row["step"] in chosen]
-    found = evidence.peak(rows, pool)
+    is_each = bool(known.get(pool, {}).get("per_machine"))
+    found = evidence.peak_of_one_machine(rows, pool) if is_each else evidence.peak(rows, pool)
     if found.slots == slots or (at_most and found.slots < slots):
         return found.slots
     limit = "at most " if at_most else ""
     what = f"{limit}{counted(slots, 'slot')} of '{pool}' {'was' if slots == 1 else 'were'} to be held at one moment"
+    what += " on one machine" if is_each else ""
     happened = evidence.held_words(found, pool, evidence.zero(rows))
     if not rows:
         happened = f"no step of '{pool}' ran {'in this session' if since is None else 'since then'}"

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
+from urllib.parse import urlsplit
 
 from stepup_nb.core.words import counted, one_line
 
@@ -69,6 +70,15 @@ def peak(rows: Iterable[Row], pool: str) -> Peak:
             at_once = sorted((one for *_, one in held), key=lambda one: (one["started"], one["job"]))
             most = Peak(number, row["started"], tuple(at_once))
     return most
+
+
+def peak_of_one_machine(rows: Iterable[Row], pool: str) -> Peak:
+    """Return the greatest number of slots that were held at one moment on any one machine."""
+    machines: dict[str, list[Row]] = {}
+    for row in rows:
+        machines.setdefault(urlsplit(row["machine"]).hostname or "", []).append(row)
+    peaks = (peak(some, pool) for some in machines.values())
+    return max(peaks, key=lambda found: found.slots, default=Peak(0, 0.0, ()))
 
 
 def meeting(rows: Iterable[Row]) -> tuple[Row, Row] | None:

@@ -154,6 +154,11 @@ class Pools:
         line = self._lines.get(())
         return () if line is None else line.waiting.values()
 
+    @property
+    def length(self) -> int:
+        """Steps that wait in all lines."""
+        return sum(len(line.waiting) for line in self._lines.values())
+
     def number_waiting(self, pool: str) -> int:
         """Return how many steps wait for a pool."""
         return sum(

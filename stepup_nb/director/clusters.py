@@ -8,13 +8,14 @@ from __future__ import annotations
 import ipaddress
 import json
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from stepup_nb.core.errors import UsageError
 from stepup_nb.core.messages import Capacity, JobBegan, JobEnded, JobLost, JobNotStarted
@@ -50,6 +51,8 @@ class Home:
     grace: float
     door: str
     """The director's socket."""
+    waiting: Callable[[], int]
+    """Steps that wait for room."""
 
 
 def join(home: Home, request: dict[str, Any]) -> DaskExecutor:
@@ -76,6 +79,7 @@ def join(home: Home, request: dict[str, Any]) -> DaskExecutor:
     else:
         _check_line(str(address), is_plain_allowed=request.get("plain") is True)
     try:
+        _knock(str(address))
         client = Client(
             address,
             security=_security(given),
@@ -107,6 +111,7 @@ def join(home: Home, request: dict[str, Any]) -> DaskExecutor:
             on_note=home.on_note,
             grace=home.grace,
             door=home.door,
+            waiting=home.waiting,
             is_far=bool(os.environ.get("STEPUP_NB_FAR")),
         )
     except BaseException:
@@ -154,6 +159,17 @@ def _start(number: int) -> tuple[subprocess.Popen[bytes], dict[str, str]]:
     return process, said
 
 
+def _knock(address: str) -> None:
+    """Find out at once where nobody listens: Dask would try again and again."""
+    parts = _parts(address)
+    if parts.hostname is not None and parts.port is not None:
+        socket.create_connection((parts.hostname, parts.port), CONNECT_WITHIN).close()
+
+
+def _parts(address: str) -> SplitResult:
+    return urlsplit(address if "://" in address else f"tcp://{address}")
+
+
 def _security(given: Any) -> Security | None:
     from distributed import Security
 
@@ -168,7 +184,7 @@ def _security(given: Any) -> Security | None:
 
 
 def _check_line(address: str, *, is_plain_allowed: bool) -> None:
-    parts = urlsplit(address if "://" in address else f"tcp://{address}")
+    parts = _parts(address)
     if parts.scheme == "tls" or is_plain_allowed:
         return
     try:

@@ -17,6 +17,7 @@ import secrets
 import socket
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -24,7 +25,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from distributed import Client, Future
-from distributed.utils import get_ip
 
 from stepup_nb.core.messages import Capacity, JobBegan, JobEnded, JobLost, JobNotStarted
 from stepup_nb.director.dask_worker import StationPlugin, key_of, read_probe, run_job, talk, topic_of
@@ -40,6 +40,8 @@ _ENDED = 128
 """Ended jobs whose tails are kept in memory."""
 _LOOK_EVERY = 1.0
 """Seconds between two looks whether the cluster is there, while nothing happens."""
+_WANTED = 32
+"""So many workers more than there are a cluster is asked for at most, at one time."""
 _PROBE = "probe"
 
 
@@ -90,6 +92,8 @@ class DaskExecutor(Executor):
         Seconds between SIGTERM and SIGKILL, for good.
     door
         The director's socket, where jobs talk back to it.
+    waiting
+        Returns how many steps wait for room.
     is_far
         See `Station`.
     """
@@ -110,6 +114,7 @@ class DaskExecutor(Executor):
         on_note: Callable[[str], None],
         grace: float,
         door: str,
+        waiting: Callable[[], int],
         is_far: bool = False,
     ) -> None:
         self.address = client.scheduler_info(n_workers=0)["address"]
@@ -128,18 +133,18 @@ class DaskExecutor(Executor):
         self.blind: dict[str, str] = {}
         """Workers that do not see the project, and why; they get no jobs."""
         self._door = door
+        self._waiting = waiting
+        self._is_wanting = False
         self._calls: dict[tuple[str, int], socket.socket] = {}
         """What jobs elsewhere say to the director, by their worker and its number of the call; the thread's own."""
-        self._here = {"127.0.0.1", "::1", "localhost", get_ip()}
-        """Hosts that are the director's own machine."""
         self._probe = secrets.token_hex(8)
         self._known: set[str] = set()
         """Workers that were asked whether they see it; only the thread's own."""
         self._jobs: dict[int, _Job] = {}
         self._sums: dict[int, Sums] = {}
         self._workers: Cluster = {}
-        self._wanted: Future[int] | None = None
-        """Asked of a cluster without workers, so that it has some."""
+        self._wanted: Sequence[Future[int]] = ()
+        """Tasks that do nothing, and wait for a worker; only the thread's own."""
         self._is_gone = False
         self._orders: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._unsent: queue.SimpleQueue[tuple[Message, str | None]] = queue.SimpleQueue()
@@ -158,11 +163,12 @@ class DaskExecutor(Executor):
     # --- the thread that talks to the cluster --------------------------------------------------------
 
     def _work(self) -> None:
+        look_at = time.monotonic()
         while True:
             try:
-                order = self._orders.get(timeout=_LOOK_EVERY)
+                order = self._orders.get(timeout=max(0.0, look_at - time.monotonic()))
             except queue.Empty:
-                order = self._look
+                order, look_at = self._look, time.monotonic() + _LOOK_EVERY
             if order is None:
                 return
             try:
@@ -174,6 +180,12 @@ class DaskExecutor(Executor):
         """Is the cluster still there?"""
         if self._client.status != "running":
             self._reactor.post(self._vanish)
+        else:
+            self._reactor.post(self._want)
+
+    def _ask_for(self, number: int) -> None:
+        """Let the cluster know that more could run at once: one that adapts grows when tasks wait."""
+        self._wanted = self._client.map(int, range(number), pure=False) if number else []
 
     def _submit(self) -> None:
         """Hand over all jobs that have come up to now, in one message for each place."""
@@ -188,12 +200,12 @@ class DaskExecutor(Executor):
     def _submit_to(self, place: str | None, orders: list[Message]) -> None:
         seeing = sorted(self._known - self.blind.keys())
         if place is not None:
-            there = [worker for worker in seeing if self._machine_of(worker) == place]
+            there = [worker for worker in seeing if _machine_of(worker) == place]
             if not there:
                 for order in orders:
                     self._reactor.post(partial(self._miss, order["job"]))
-                # A cluster that adapts, and has nobody now, grows when it is asked for something.
-                self._wanted = self._client.submit(int, pure=False)
+                if not seeing:
+                    self._ask_for(1)
                 return
         futures = self._client.map(
             run_job,
@@ -293,6 +305,14 @@ class DaskExecutor(Executor):
 
     # --- reports, in the loop ------------------------------------------------------------------------
 
+    def _want(self) -> None:
+        """Ask for room for the steps that wait, or no longer."""
+        is_full = len(self._jobs) >= sum(self._workers.values())
+        number = min(self._waiting(), _WANTED) if is_full else 0
+        if number or self._is_wanting:
+            self._is_wanting = bool(number)
+            self._orders.put(partial(self._ask_for, number))
+
     def _keep(self, number: int, future: Future[Message]) -> None:
         job = self._jobs.get(number)
         if job is not None:
@@ -307,7 +327,7 @@ class DaskExecutor(Executor):
             self._workers = workers
             machines: dict[str, int] = {}
             for address, threads in workers.items():
-                machine = self._machine_of(address)
+                machine = _machine_of(address)
                 machines[machine] = machines.get(machine, 0) + threads
             for job in self._jobs.values():
                 if job.place is not None and job.place not in machines and not job.worker:
@@ -409,13 +429,8 @@ class DaskExecutor(Executor):
         if job.is_stopping:
             self._report(JobEnded(job.id, -15, self._clock()))
         else:
-            words = f"machine {job.place or 'of the notebook'} is not in the cluster any more"
+            words = f"machine {job.place or 'of the notebook'} is not in the cluster (any more)"
             self._report(JobNotStarted(job.id, words, is_transient=True))
-
-    def _machine_of(self, worker: str) -> str:
-        """Return the name of a worker's machine: its host; empty for the director's own."""
-        host = urlsplit(worker).hostname or worker
-        return "" if host in self._here else host
 
     def _drop(self, job: _Job) -> None:
         del self._jobs[job.id]
@@ -502,3 +517,8 @@ class DaskExecutor(Executor):
     def forget(self, jobs: Iterable[int]) -> None:
         """Remove the logs of ended jobs; see `Executor.forget`."""
         self._logs.remove(jobs)
+
+
+def _machine_of(worker: str) -> str:
+    """Return the name of a worker's machine: its host."""
+    return urlsplit(worker).hostname or worker

@@ -158,6 +158,7 @@ def _serve(arguments: Arguments, lock: owner.Lock, say: Callable[[dict[str, Any]
             lambda: director.scheduler.pools.workers,
             limits.grace,
             os.path.join(arguments.folder, "socket"),
+            lambda: director.scheduler.pools.length,
         )
         executor = Executors(
             reactor,

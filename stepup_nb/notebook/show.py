@@ -128,12 +128,12 @@ def pool_words(row: Row) -> str:
         return f"pool {row['name']}: closed, {waiting}"
     if row["size"] is None:
         return f"pool {row['name']}: {counted(row['used'], 'slot')} in use, no limit, {waiting}"
+    machines = len(row.get("machines", ()))
+    if machines > 1:
+        slots = counted(row["size"] * machines, "slot")
+        return f"pool {row['name']}: {row['used']} of {slots} in use on {machines} machines, {waiting}"
     each = " on each machine" if row.get("per_machine") else ""
-    if len(row.get("machines", ())) > 1:
-        used = ", ".join(f"{used} on {machine or 'this one'}" for machine, used in row["machines"])
-    else:
-        used = f"{row['used']}"
-    return f"pool {row['name']}: {used} of {counted(row['size'], 'slot')}{each} in use, {waiting}"
+    return f"pool {row['name']}: {row['used']} of {counted(row['size'], 'slot')}{each} in use, {waiting}"
 
 
 def pool_short(row: Row) -> str:

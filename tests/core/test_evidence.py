@@ -48,6 +48,14 @@ def test_the_peak_is_the_most_that_any_moment_saw_and_its_jobs_held_it(rows):
         assert all(held(rows, row["started"]) < found.slots for row in rows if row["started"] < found.at)
 
 
+def test_on_each_machine_only_its_own_jobs_count():
+    here = [job("a", 0.0, 2.0) | {"machine": ""}, job("b", 1.0, 3.0) | {"machine": ""}]
+    there = [job("c", 1.0, 3.0, 3) | {"machine": f"tls://10.0.0.7:{port}"} for port in (1, 2)]
+    assert evidence.peak_of_one_machine(here, "test").slots == 2
+    assert evidence.peak_of_one_machine([*here, *there], "test").slots == 6
+    assert evidence.peak_of_one_machine([], "test").slots == 0
+
+
 @given(histories())
 def test_two_jobs_meet_exactly_if_some_moment_belongs_to_both(rows):
     def met(a, b) -> bool:

@@ -179,5 +179,6 @@ class ClusterWorld(World):
             lambda: 2,
             grace,
             str(self.folder / "socket"),
+            lambda: 0,
         )
         return clusters.join(home, self._request)

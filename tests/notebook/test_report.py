@@ -235,7 +235,7 @@ def test_a_picture_of_the_panel_has_the_places_of_each_machine():
     machines = [["10.0.0.3", 1], ["10.0.0.4", 1], ["<b>", 0]]
     picture = static.render(status(steps, pools=[{**mem, "machines": machines}]), [], NOW + 1)
     assert picture["text/plain"].splitlines()[1:] == [
-        "pool mem: 2 of 6 slots in use, 0 waiting, on 3 machines",
+        "pool mem: 2 of 6 slots in use on 3 machines, 0 waiting",
         "  slot 0, 10.0.0.3: a",
         "  slot 0, 10.0.0.4: b",
     ]
@@ -243,7 +243,10 @@ def test_a_picture_of_the_panel_has_the_places_of_each_machine():
     alone = static.render(
         status(steps[:1], pools=[{**mem, "used": 1, "machines": machines[:1]}]), [], NOW + 1
     )
-    assert alone["text/plain"].splitlines()[1:] == ["pool mem: 1 of 2 slots in use, 0 waiting", "  slot 0: a"]
+    assert alone["text/plain"].splitlines()[1:] == [
+        "pool mem: 1 of 2 slots on each machine in use, 0 waiting",
+        "  slot 0: a",
+    ]
 
 
 def test_what_was_long_before_is_not_drawn():

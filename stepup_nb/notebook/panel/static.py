@@ -86,16 +86,6 @@ def _holders(pool: Row, status: Row) -> dict[str, dict[int, Row]]:
     return found
 
 
-def _pool_words(pool: Row) -> str:
-    number = len(pool.get("machines", ()))
-    if number < 2:
-        return show.pool_words(pool)
-    # Its size is that of each machine.
-    return (
-        f"{show.pool_words({**pool, 'size': pool['size'] and number * pool['size']})}, on {number} machines"
-    )
-
-
 def _machine(name: str) -> str:
     return ansi.one_line(name, 80) if name else timeline.HERE
 
@@ -105,7 +95,7 @@ def _queue(pool: str, status: Row) -> list[Row]:
 
 
 def _lane_text(pool: Row, status: Row) -> list[str]:
-    lines = [_pool_words(pool)]
+    lines = [show.pool_words(pool)]
     holders = _holders(pool, status)
     for machine, held in holders.items():
         where = f", {_machine(machine)}" if len(holders) > 1 else ""
@@ -120,7 +110,7 @@ def _lane_text(pool: Row, status: Row) -> list[str]:
 def _lanes(status: Row, now: float) -> list[str]:
     parts = []
     for pool in status["pools"]:
-        parts.append(f'<div style="margin-top:6px">{escape(_pool_words(pool))}</div>')
+        parts.append(f'<div style="margin-top:6px">{escape(show.pool_words(pool))}</div>')
         holders = _holders(pool, status)
         for machine, held in list(holders.items())[:MACHINES]:
             slots = sorted({*held, *range(min(pool["size"] or 0, 12))})
