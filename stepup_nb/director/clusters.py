@@ -162,7 +162,8 @@ def _start(number: int) -> tuple[subprocess.Popen[bytes], dict[str, str]]:
 def _knock(address: str) -> None:
     """Find out at once where nobody listens: Dask would try again and again."""
     parts = _parts(address)
-    if parts.hostname is not None and parts.port is not None:
+    # A scheduler with TLS would complain about who comes and goes without a word.
+    if parts.scheme != "tls" and parts.hostname is not None and parts.port is not None:
         socket.create_connection((parts.hostname, parts.port), CONNECT_WITHIN).close()
 
 

@@ -186,6 +186,8 @@ class DaskExecutor(Executor):
     def _ask_for(self, number: int) -> None:
         """Let the cluster know that more could run at once: one that adapts grows when tasks wait."""
         self._wanted = self._client.map(int, range(number), pure=False) if number else []
+        for future in self._wanted:
+            future.add_done_callback(Future.release)
 
     def _submit(self) -> None:
         """Hand over all jobs that have come up to now, in one message for each place."""

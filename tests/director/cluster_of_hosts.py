@@ -9,6 +9,7 @@ import json
 import sys
 from typing import Any
 
+import dask
 from distributed import LocalCluster, Nanny, Scheduler, SpecCluster
 
 Specs = dict[str, dict[str, Any]]
@@ -36,6 +37,8 @@ def adapt(most: int) -> None:
 
 def main() -> None:
     """Be the cluster until nobody says anything any more."""
+    # Else it gives up a worker that happens to be restarting some time after it was killed once.
+    dask.config.set({"distributed.deploy.lost-worker-timeout": "1 hour"})
     if sys.argv[1].isdigit():
         adapt(int(sys.argv[1]))
         return
