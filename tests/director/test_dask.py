@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import sqlite3
 import sys
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -96,6 +98,34 @@ def test_what_was_done_there_is_skipped_here_and_the_reverse(remote, notebook):
         here.declare("runsh", command, name=name, inp=inp, out=out)
     here.wait()
     assert len(here.history()) == 3
+
+
+def test_here_and_there_files_and_hashes_are_the_same(notebook, cluster, tmp_path):
+    (tmp_path / "other").mkdir()
+    there = Notebook(tmp_path / "other", notebook.launch)
+    found = []
+    for place in (notebook, there):
+        place.write("raw.txt", "b\na\n")
+        session = place.begin()
+        if place is there:
+            session.executor("dask", cluster.address, security=cluster.security)
+        session.declare("runsh", "sort raw.txt > sorted.txt", inp="raw.txt", out="sorted.txt")
+        session.declare(
+            "runsh", "mkdir -p made; cp sorted.txt made/a.txt", inp="sorted.txt", out="made/a.txt"
+        )
+        session.declare(
+            "runsh", "wc -l < made/a.txt > n.txt; touch v.tmp", inp="made/a.txt", out="n.txt", vol="v.tmp"
+        )
+        session.declare("runsh", "exit 3", name="fails", inp="n.txt")
+        session.wait()
+        files = {path: place.read(path) for path in ("sorted.txt", "made/a.txt", "n.txt", "v.tmp")}
+        states = {row["name"]: (row["state"], row["returncode"]) for row in session.status()["steps"]}
+        session.close()
+        with contextlib.closing(sqlite3.connect(place.place.database)) as db:
+            digests = dict(db.execute("SELECT CAST(path AS TEXT), digest FROM file").fetchall())
+        found.append((files, digests, states))
+    assert found[0] == found[1]
+    assert len(found[0][1]) >= 4
 
 
 def test_a_pool_counts_over_all_workers(remote):
