@@ -105,11 +105,12 @@ clean: ## Remove all that make made: environments, build/, caches
 	@rm -rf .venv .venvs node_modules build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	@find stepup_nb tests -type d -name __pycache__ -prune -exec rm -rf {} +
 
+# With Dask, for the lesson on clusters.
 .venv/.lab: pyproject.toml
-	$(call environment,.venv,-e '.[lab]')
+	$(call environment,.venv,-e '.[dask,lab]')
 	@touch $@
 
-# It holds all of [lab] too.
+# It holds all of that too.
 .venv/.dev: pyproject.toml
 	$(call environment,.venv,-e '.[dev]')
 	@touch .venv/.lab $@

@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,17 @@ from nbclient import NotebookClient
 from notebook.helpers_kernel import Kernel, python_of
 
 LESSONS = sorted((Path(__file__).parent.parent / "notebooks").glob("*.ipynb"))
+ON_A_CLUSTER = "07_outgrow"
+TO_EXECUTE = [
+    pytest.param(
+        lesson,
+        id=lesson.stem,
+        marks=pytest.mark.skipif(
+            lesson.stem == ON_A_CLUSTER and find_spec("distributed") is None, reason="Dask is not installed"
+        ),
+    )
+    for lesson in LESSONS
+]
 
 SERVER = {"CPU_LIMIT": "1", "MEM_LIMIT": str(1 << 30)}
 """What a hub tells a small server: no lesson may need more."""
@@ -43,7 +55,7 @@ def execute(notebook: Path) -> Any:
 
 @pytest.mark.kernel
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("lesson", LESSONS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("lesson", TO_EXECUTE)
 def test_a_lesson_executes_without_cell_ids_and_again_with_them(
     lesson: Path, folder: Path, tmp_path: Path
 ) -> None:
@@ -66,7 +78,7 @@ def test_a_lesson_executes_without_cell_ids_and_again_with_them(
 
 @pytest.mark.slow
 @pytest.mark.kernel
-@pytest.mark.parametrize("lesson", LESSONS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("lesson", TO_EXECUTE)
 def test_all_cells_of_a_lesson_run_again_in_the_same_kernel(lesson: Path, folder: Path) -> None:
     kernel = Kernel(python_of("this"), folder, STEPUP_NB_NOTEBOOK=str(folder / lesson.name), **SERVER)
     try:
@@ -76,6 +88,17 @@ def test_all_cells_of_a_lesson_run_again_in_the_same_kernel(lesson: Path, folder
                     kernel.run_ok(cell.source, cell=cell.id)
     finally:
         kernel.close()
+
+
+@pytest.mark.kernel
+def test_without_dask_the_lesson_on_clusters_says_what_to_install(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "dask.py").write_text("raise ModuleNotFoundError(\"No module named 'dask'\")\n")
+    command = [sys.executable, "-m", "stepup_nb", "execute", f"{ON_A_CLUSTER}.ipynb", "-o", os.devnull]
+    environment = {**os.environ, "PYTHONPATH": os.fspath(tmp_path)}
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode != 0
+    assert "this lesson needs Dask: run %pip install 'stepup_nb[dask]'" in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("lesson", LESSONS, ids=lambda path: path.stem)

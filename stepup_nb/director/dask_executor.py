@@ -128,7 +128,7 @@ class DaskExecutor(Executor):
         self._run = marker
         self._clock = clock
         self._on_output = on_output
-        self._on_capacity = on_capacity
+        self.on_capacity = on_capacity
         self._on_note = on_note
         self.blind: dict[str, str] = {}
         """Workers that do not see the project, and why; they get no jobs."""
@@ -337,7 +337,7 @@ class DaskExecutor(Executor):
             # An adaptive cluster grows when it is asked for something.
             number = max(1, sum(workers.values()))
             # First where steps can run now, then which are to run again.
-            self._on_capacity(Capacity(number, tuple(sorted(machines.items()))))
+            self.on_capacity(Capacity(number, tuple(sorted(machines.items()))))
             for address in gone:
                 self._lose(address)
 
@@ -390,6 +390,10 @@ class DaskExecutor(Executor):
         job = self._jobs.get(number)
         if job is None:
             return
+        if self._client.status != "running":
+            # Handed over again to a cluster that is gone, its step would be lost until it counts as failed.
+            self._vanish()
+            return
         if status == "cancelled" and job.is_stopping:
             # The station tells when its tree is dead.
             return
@@ -418,8 +422,8 @@ class DaskExecutor(Executor):
         """The cluster itself is gone; what it ran dies with its workers."""
         if not self._is_gone:
             self._is_gone = True
+            self.on_capacity(Capacity(0))
             self._lose_all("the cluster was lost")
-            self._on_capacity(Capacity(0))
             self._on_note(f"The cluster at {self.address} is gone; '%stepup executor local' goes on here.")
 
     def _miss(self, number: int) -> None:
@@ -482,6 +486,10 @@ class DaskExecutor(Executor):
         """Leave the cluster; see `Executor.close`."""
         self.kill_all()
         self._orders.put(None)
+        # Dask's scheduler goes on telling a client that has left, and complains that it cannot.
+        for topic in ("all", topic_of(self._run)):
+            with contextlib.suppress(Exception):
+                self._client.unsubscribe_topic(topic)
         with contextlib.suppress(Exception):
             self._client.unregister_worker_plugin(topic_of(self._run))
         with contextlib.suppress(Exception):

@@ -24,6 +24,8 @@ class Cluster(Executor, Protocol):
 
     address: str
     dashboard: str
+    on_capacity: Callable[[Capacity], None]
+    """Told how many jobs it has room for."""
 
     @property
     def threads(self) -> int | None:
@@ -118,6 +120,8 @@ class Executors(Executor):
 
     def _leave(self) -> None:
         if self._cluster is not None:
+            # Its last steps may run for long: how large it is then is not the limit of those that run elsewhere.
+            self._cluster.on_capacity = lambda capacity: None
             self._left.append(self._cluster)
             self._cluster = None
         self._close_empty()

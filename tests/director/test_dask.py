@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import signal
 import sqlite3
@@ -19,7 +20,7 @@ from director.helpers_world import Notebook, with_processes
 from stepup_nb.client.session import Session
 from stepup_nb.core.errors import UsageError
 
-pytest.importorskip("distributed")
+distributed = pytest.importorskip("distributed")
 pytestmark = with_processes
 
 
@@ -241,6 +242,59 @@ def test_when_the_cluster_is_gone_steps_wait_and_say_so_until_they_run_here(note
     session.executor("local")
     session.wait()
     assert row(session, "b")["state"] == "SUCCEEDED"
+
+
+def cluster_of_notebook(workers: int) -> Any:
+    """A cluster as somebody makes it in a notebook, which closes it in good order."""
+    return distributed.LocalCluster(
+        n_workers=workers, threads_per_worker=2, dashboard_address="127.0.0.1:0", silence_logs="CRITICAL"
+    )
+
+
+def test_a_step_that_runs_while_its_cluster_is_closed_waits_and_runs_here(notebook):
+    # It was handed to the cluster again and again, until so many losses were a failure.
+    session = notebook.begin()
+    with cluster_of_notebook(2) as cluster:
+        session.executor("dask", cluster.scheduler_address)
+        session.declare("runsh", "until [ -e go ]; do sleep 0.02; done", name="a")
+        until(lambda: row(session, "a")["machine"])
+    until(lambda: session.status()["workers"] == 0)
+    until(lambda: row(session, "a")["state"] == "QUEUED")
+    notebook.write("go", "")
+    session.executor("local")
+    session.wait()
+    assert set(outcomes(session, "a")[:-1]) == {"lost"}
+    assert outcomes(session, "a")[-1] == "succeeded"
+
+
+def test_a_cluster_that_is_left_is_no_limit_any_more(notebook):
+    # Its next worker had made room for more steps here, and its end for none.
+    session = notebook.begin(workers=1)
+    with cluster_of_notebook(1) as cluster:
+        session.executor("dask", cluster.scheduler_address)
+        session.declare("runsh", "until [ -e go ]; do sleep 0.02; done", name="a")
+        until(lambda: row(session, "a")["machine"])
+        session.executor("local")
+    until(lambda: any("is gone" in note for note in session._ask("status")["notes"]))
+    assert session.status()["workers"] == 1
+    notebook.write("go", "")
+    session.wait()
+    assert outcomes(session, "a") == ["lost", "succeeded"]
+
+
+def test_a_cluster_that_is_left_does_not_complain(session, caplog):
+    # In the notebook that has made the cluster its complaint was a traceback under some cell.
+    logger = logging.getLogger("distributed.scheduler")
+    logger.addHandler(caplog.handler)
+    try:
+        with distributed.LocalCluster(n_workers=0, dashboard_address="127.0.0.1:0") as cluster:
+            session.executor("dask", cluster.scheduler_address)
+            assert "stepup_nb" in str(list(cluster.scheduler.clients))
+            session.executor("local")
+            until(lambda: "stepup_nb" not in str(list(cluster.scheduler.clients)))
+    finally:
+        logger.removeHandler(caplog.handler)
+    assert [record.message for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
 def test_a_cluster_that_is_not_there_is_told_at_once(session):
