@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from typing import TYPE_CHECKING, Any
 
+from stepup_nb.client.replacing import replace_file
 from stepup_nb.core import export
 from stepup_nb.core.declare import path_in
 from stepup_nb.core.errors import UsageError
@@ -52,7 +52,7 @@ def export_plan(session: Session, path: str, *, stepup: object = 3, force: bool 
 def _write(path: str, text: str, *, is_forced: bool) -> None:
     try:
         if is_forced:
-            _replace(path, text)
+            replace_file(path, text)
         else:
             with open(path, "x", encoding="utf-8") as file:
                 file.write(text)
@@ -72,18 +72,6 @@ def _write(path: str, text: str, *, is_forced: bool) -> None:
             f"the system says: {(error.strerror or str(error)).lower()}",
             "mend that, or choose another name",
         ) from error
-
-
-def _replace(path: str, text: str) -> None:
-    """Write a file in the place of another, all of it or nothing."""
-    handle, draft = tempfile.mkstemp(dir=os.path.dirname(path), prefix=".plan-")
-    try:
-        with open(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.replace(draft, path)
-    except BaseException:
-        os.unlink(draft)
-        raise
 
 
 def _project(session: Session, file: str) -> export.Project:

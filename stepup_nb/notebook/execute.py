@@ -11,7 +11,6 @@ import contextlib
 import logging
 import os
 import signal
-import stat
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -20,6 +19,7 @@ from typing import IO, Any
 
 from stepup_nb.client.connection import DirectorGone
 from stepup_nb.client.lines import Follower, Page
+from stepup_nb.client.replacing import replace_file
 from stepup_nb.core.errors import StepsFailed, StepUpError, UsageError
 from stepup_nb.core.words import counted, did_you_mean, ending
 from stepup_nb.notebook import ansi
@@ -338,7 +338,7 @@ class _Execution:
             if cell.cell_type == "code":
                 cell.outputs = _merged(cell.outputs)
         try:
-            _write(self._out, nbformat.writes(self._nb) + "\n")
+            replace_file(self._out.resolve(), nbformat.writes(self._nb) + "\n")
         except OSError as error:
             raise _unsaved(self._out, (error.strerror or str(error)).lower()) from error
         self._terminal.line("DIRECTOR", f"Saved {self._out}")
@@ -431,33 +431,6 @@ def _check_place(out: Path) -> None:
 
 def _unsaved(out: Path, why: str) -> UsageError:
     return UsageError("SNB-222", f"The notebook cannot be saved to '{out}'.", why, "say where with '-o OUT'")
-
-
-def _write(path: Path, text: str) -> None:
-    """Replace a file at once: whoever reads it finds the old content or the new one."""
-    target = path.resolve()
-    with tempfile.NamedTemporaryFile(
-        "w", encoding="utf-8", prefix=f".{target.name}.", dir=target.parent, delete=False
-    ) as file:
-        new = Path(file.name)
-        try:
-            os.fchmod(file.fileno(), _mode(target))
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-            new.replace(target)
-        except BaseException:
-            new.unlink()
-            raise
-
-
-def _mode(path: Path) -> int:
-    try:
-        return stat.S_IMODE(path.stat().st_mode)
-    except FileNotFoundError:
-        mask = os.umask(0)
-        os.umask(mask)
-        return 0o666 & ~mask
 
 
 def _merged(outputs: list[NotebookNode]) -> list[NotebookNode]:

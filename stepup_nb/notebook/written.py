@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import secrets
 from pathlib import Path
 
+from stepup_nb.client.replacing import replace_file
 from stepup_nb.core.errors import UsageError
 
 _BEGINNING = 2000
@@ -39,18 +38,9 @@ def write(path: Path, text: str, mark: str, *, force: bool = False) -> None:
             "what is in it would be lost",
             "take another name, or say --force (force=True)",
         )
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            # What a link leads to stays as it is: the link itself is replaced.
-            with temporary.open("x", encoding="utf-8") as file:
-                file.write(text)
-            temporary.replace(path)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                temporary.unlink()
-            raise
+        replace_file(path, text)
     except OSError as error:
         raise UsageError(
             "SNB-147",
