@@ -11,7 +11,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
-from urllib.parse import urlsplit
 
 from stepup_nb.core.words import counted, one_line
 
@@ -76,9 +75,18 @@ def peak_of_one_machine(rows: Iterable[Row], pool: str) -> Peak:
     """Return the greatest number of slots that were held at one moment on any one machine."""
     machines: dict[str, list[Row]] = {}
     for row in rows:
-        machines.setdefault(urlsplit(row["machine"]).hostname or "", []).append(row)
+        machines.setdefault(_host(row["machine"]), []).append(row)
     peaks = (peak(some, pool) for some in machines.values())
     return max(peaks, key=lambda found: found.slots, default=Peak(0, 0.0, ()))
+
+
+def _host(address: str) -> str:
+    """Return the host of a worker's address.
+
+    >>> _host("tls://10.0.0.7:4711"), _host("tcp://[::1]:4711"), _host("")
+    ('10.0.0.7', '[::1]', '')
+    """
+    return address.rpartition("//")[2].rpartition(":")[0]
 
 
 def meeting(rows: Iterable[Row]) -> tuple[Row, Row] | None:

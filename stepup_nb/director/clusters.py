@@ -5,9 +5,12 @@ Refuses what would go wrong later: a line that others can read or write on, work
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import json
 import os
+import secrets
+import shutil
 import socket
 import subprocess
 import sys
@@ -103,7 +106,7 @@ def join(home: Home, request: dict[str, Any]) -> DaskExecutor:
             client=client,
             own=own,
             logs=home.logs,
-            claims=os.path.join(home.state, "claims", home.marker),
+            claims=_claims(home),
             marker=home.marker,
             clock=home.clock,
             on_output=home.on_output,
@@ -128,6 +131,16 @@ def join(home: Home, request: dict[str, Any]) -> DaskExecutor:
             "let all machines have the project's folder under the same path, and install stepup_nb there",
         )
     return executor
+
+
+def _claims(home: Home) -> str:
+    """Return the path of a new folder; remove those of runs that were killed, for one director at a time is here."""
+    folder = os.path.join(home.state, "claims")
+    with contextlib.suppress(OSError):
+        for name in os.listdir(folder):
+            if not name.startswith(home.marker):
+                shutil.rmtree(os.path.join(folder, name), ignore_errors=True)
+    return os.path.join(folder, f"{home.marker}.{secrets.token_hex(4)}")
 
 
 def _start(number: int) -> tuple[subprocess.Popen[bytes], dict[str, str]]:

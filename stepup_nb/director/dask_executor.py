@@ -14,6 +14,7 @@ import contextlib
 import os
 import queue
 import secrets
+import shutil
 import socket
 import subprocess
 import threading
@@ -77,7 +78,7 @@ class DaskExecutor(Executor):
     logs
         Where output is kept; its folder must be the same for the workers.
     claims
-        A folder for this run alone, which the workers see under the same path.
+        A folder for this executor alone, which the workers see under the same path; it is removed in the end.
     marker
         The run; see `processes.run_marker`.
     clock
@@ -128,7 +129,7 @@ class DaskExecutor(Executor):
         self._run = marker
         self._clock = clock
         self._on_output = on_output
-        self.on_capacity = on_capacity
+        self._on_capacity = on_capacity
         self._on_note = on_note
         self.blind: dict[str, str] = {}
         """Workers that do not see the project, and why; they get no jobs."""
@@ -337,7 +338,7 @@ class DaskExecutor(Executor):
             # An adaptive cluster grows when it is asked for something.
             number = max(1, sum(workers.values()))
             # First where steps can run now, then which are to run again.
-            self.on_capacity(Capacity(number, tuple(sorted(machines.items()))))
+            self._on_capacity(Capacity(number, tuple(sorted(machines.items()))))
             for address in gone:
                 self._lose(address)
 
@@ -422,7 +423,7 @@ class DaskExecutor(Executor):
         """The cluster itself is gone; what it ran dies with its workers."""
         if not self._is_gone:
             self._is_gone = True
-            self.on_capacity(Capacity(0))
+            self._on_capacity(Capacity(0))
             self._lose_all("the cluster was lost")
             self._on_note(f"The cluster at {self.address} is gone; '%stepup executor local' goes on here.")
 
@@ -455,6 +456,13 @@ class DaskExecutor(Executor):
     def threads(self) -> int | None:
         """Threads of the workers that see the project; None when the cluster is gone."""
         return None if self._is_gone else sum(self._workers.values())
+
+    def leave(self) -> None:
+        """Take no more jobs; see `Cluster.leave`."""
+        # Its last steps may run for long: how large it is then is no limit for those that run elsewhere.
+        self._on_capacity = lambda capacity: None
+        self._on_note = lambda words: None
+        self._waiting = lambda: 0
 
     @property
     def jobs(self) -> Collection[int]:
@@ -497,6 +505,7 @@ class DaskExecutor(Executor):
         if self._own is not None:
             self._own.kill()
             self._own.wait()
+        shutil.rmtree(self._claims, ignore_errors=True)
 
     # --- output ------------------------------------------------------------------------------------------
 

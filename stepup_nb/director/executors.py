@@ -24,8 +24,9 @@ class Cluster(Executor, Protocol):
 
     address: str
     dashboard: str
-    on_capacity: Callable[[Capacity], None]
-    """Told how many jobs it has room for."""
+
+    def leave(self) -> None:
+        """Take no more jobs: what becomes of the cluster concerns only those that are there."""
 
     @property
     def threads(self) -> int | None:
@@ -120,8 +121,7 @@ class Executors(Executor):
 
     def _leave(self) -> None:
         if self._cluster is not None:
-            # Its last steps may run for long: how large it is then is not the limit of those that run elsewhere.
-            self._cluster.on_capacity = lambda capacity: None
+            self._cluster.leave()
             self._left.append(self._cluster)
             self._cluster = None
         self._close_empty()

@@ -275,7 +275,7 @@ def test_a_cluster_that_is_left_is_no_limit_any_more(notebook):
         session.declare("runsh", "until [ -e go ]; do sleep 0.02; done", name="a")
         until(lambda: row(session, "a")["machine"])
         session.executor("local")
-    until(lambda: any("is gone" in note for note in session._ask("status")["notes"]))
+    until(lambda: outcomes(session, "a")[0] == "lost")
     assert session.status()["workers"] == 1
     notebook.write("go", "")
     session.wait()
@@ -295,6 +295,19 @@ def test_a_cluster_that_is_left_does_not_complain(session, caplog):
     finally:
         logger.removeHandler(caplog.handler)
     assert [record.message for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+def test_no_claims_are_left(remote, notebook, cluster):
+    remote.declare("runsh", "echo hello", name="a").wait()
+    claims = notebook.folder / ".stepup" / "a" / "claims"
+    assert [path.name for path in claims.glob("*/*")].count("1") == 1
+    (claims / "of-a-killed-run").mkdir()
+    remote.executor("local")
+    until(lambda: [path.name for path in claims.iterdir()] == ["of-a-killed-run"])
+    remote.executor("dask", cluster.address, security=cluster.security)
+    assert not (claims / "of-a-killed-run").exists()
+    remote.close()
+    assert not list(claims.iterdir())
 
 
 def test_a_cluster_that_is_not_there_is_told_at_once(session):
