@@ -14,7 +14,8 @@ from typing import Any
 from stepup_nb.core.declare import Option
 from stepup_nb.core.errors import StepUpError
 from stepup_nb.notebook.extension import Extension
-from stepup_nb.notebook.magics import CELL_OPTIONS, MAGIC_OPTIONS, POOL_OPTIONS, VERBS
+from stepup_nb.notebook.magics import CELL_OPTIONS, MAGIC_OPTIONS, POOL_OPTIONS
+from stepup_nb.notebook.verbs import VERBS
 
 MOST_PATHS = 500
 """Paths that are offered at most: more are no help."""

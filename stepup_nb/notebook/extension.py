@@ -323,7 +323,7 @@ class Extension:
 
     async def wait_line(self, line: str) -> None:
         """Do ``%stepup wait`` as an await: the kernel answers the front end meanwhile."""
-        from stepup_nb.notebook.magics import WaitLine
+        from stepup_nb.notebook.asked import WaitLine
 
         asked = WaitLine.parse(line, self.ip.user_ns)
         wait = _Wait(asked.steps)
@@ -334,7 +334,7 @@ class Extension:
 
     async def audit_line(self, line: str) -> None:
         """Do ``%stepup audit`` as an await, likewise."""
-        from stepup_nb.notebook.magics import audit_asked
+        from stepup_nb.notebook.asked import audit_asked
 
         asked, under_way = audit_asked(line, self.ip.user_ns), _Auditing()
         await self._awaited(

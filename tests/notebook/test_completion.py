@@ -10,7 +10,8 @@ import pytest
 
 from stepup_nb.client.connection import DirectorGone
 from stepup_nb.notebook.completion import StepUpMatcher
-from stepup_nb.notebook.magics import CELL_OPTIONS, MAGIC_OPTIONS, VERBS
+from stepup_nb.notebook.magics import CELL_OPTIONS, MAGIC_OPTIONS
+from stepup_nb.notebook.verbs import VERBS
 
 FLAGS = [option.flags[-1] for option in MAGIC_OPTIONS]
 CELL_FLAGS = [option.flags[-1] for option in CELL_OPTIONS]

@@ -13,9 +13,10 @@ from client.helpers_session import until
 from IPython.core.interactiveshell import InteractiveShell
 
 from stepup_nb.core.errors import StepsFailed, UsageError
-from stepup_nb.notebook import magics
+from stepup_nb.notebook import verbs
 from stepup_nb.notebook.load import loaded
-from stepup_nb.notebook.magics import CELL_OPTIONS, VERBS, StepUpMagics, help_of
+from stepup_nb.notebook.magics import CELL_OPTIONS, StepUpMagics, help_of
+from stepup_nb.notebook.verbs import VERBS
 
 
 class Shell:
@@ -168,7 +169,7 @@ def test_expressions_see_the_names_of_the_function_they_stand_in(shell):
 
 
 def test_a_long_log_is_cut_and_its_place_told(shell, said, monkeypatch):
-    monkeypatch.setattr(magics, "LOG_SHOWN", 20)
+    monkeypatch.setattr(verbs, "LOG_SHOWN", 20)
     shell.run("%runsh --name talk --wait seq 100")
     said()
     shell.run("%stepup log talk")
