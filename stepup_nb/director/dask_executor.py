@@ -201,22 +201,25 @@ class DaskExecutor(Executor):
             self._submit_to(place, orders)
 
     def _submit_to(self, place: str | None, orders: list[Message]) -> None:
-        seeing = sorted(self._known - self.blind.keys())
+        workers = sorted(self._known - self.blind.keys())
         if place is not None:
-            there = [worker for worker in seeing if _machine_of(worker) == place]
-            if not there:
+            if not workers:
+                self._ask_for(1)
+            workers = [worker for worker in workers if _machine_of(worker) == place]
+            if not workers:
                 for order in orders:
                     self._reactor.post(partial(self._miss, order["job"]))
-                if not seeing:
-                    self._ask_for(1)
                 return
+            if ":" not in place and not any(_machine_of(worker) == place for worker in self.blind):
+                # Also a worker that takes the place of one that dies meanwhile.
+                workers = [place]
         futures = self._client.map(
             run_job,
             orders,
             key=[key_of(self._run, order["job"]) for order in orders],
             pure=False,
             retries=0,
-            workers=there if place is not None else seeing if self.blind else None,
+            workers=workers if place is not None or self.blind else None,
         )
         for order, future in zip(orders, futures, strict=True):
             job = order["job"]

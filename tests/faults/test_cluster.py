@@ -62,9 +62,11 @@ def test_random_kills_of_workers_lose_and_double_nothing(notebook):
     try:
         session = notebook.begin()
         session.executor("dask", cluster.address)
+        session.pool("mem", 3, per_machine=True)
         for number in range(steps):
             command = STEP.format(number=number, pause=chance.randrange(10, 200))
-            session.declare("runsh", command, name=f"s{number}", out=f"out/{number}")
+            pool = {"mem": 1} if number % 2 else {}
+            session.declare("runsh", command, name=f"s{number}", out=f"out/{number}", pool=pool)
         for kill in range(kills):
             # The next one dies when so many more have ended.
             goal = (kill + 1) * steps // (kills + 2)
