@@ -1,6 +1,6 @@
 """Processes that are no longer there, come from elsewhere, or bear a number that was another's.
 
-What commands leave behind, ignore or hold is in `director/test_processes.py`.
+What commands leave behind, ignore or hold is in `director/test_executors.py` and `test_processes.py` there.
 """
 
 from __future__ import annotations
