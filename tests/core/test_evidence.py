@@ -49,8 +49,10 @@ def test_the_peak_is_the_most_that_any_moment_saw_and_its_jobs_held_it(rows):
 
 
 def test_on_each_machine_only_its_own_jobs_count():
-    here = [job("a", 0.0, 2.0) | {"machine": ""}, job("b", 1.0, 3.0) | {"machine": ""}]
-    there = [job("c", 1.0, 3.0, 3) | {"machine": f"tls://10.0.0.7:{port}"} for port in (1, 2)]
+    here = [
+        job(name, at, at + 2.0, number=int(at)) | {"machine": ""} for name, at in (("a", 0.0), ("b", 1.0))
+    ]
+    there = [job("c", 1.0, 3.0, 3, number=n) | {"machine": f"tls://10.0.0.7:{n}"} for n in (2, 3)]
     assert evidence.peak_of_one_machine(here, "test").slots == 2
     assert evidence.peak_of_one_machine([*here, *there], "test").slots == 6
     assert evidence.peak_of_one_machine([], "test").slots == 0

@@ -49,6 +49,10 @@ class ClusterOfHosts(LocalCluster):
         self._start([str(_HOSTS), str(most) if most else json.dumps(hosts)])
         self.address = json.loads(self.said)
 
+    def end(self) -> None:
+        """Close it in good order, and wait until it is."""
+        self.process.communicate()
+
     def scale(self, *hosts: tuple[str, int]) -> None:
         """Let it have these workers, and return when it has."""
         assert self.process.stdin is not None

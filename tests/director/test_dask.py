@@ -244,18 +244,22 @@ def test_when_the_cluster_is_gone_steps_wait_and_say_so_until_they_run_here(note
     assert row(session, "b")["state"] == "SUCCEEDED"
 
 
-def cluster_of_notebook(workers: int) -> Any:
+@contextlib.contextmanager
+def cluster_of_notebook(workers: int) -> Iterator[ClusterOfHosts]:
     """A cluster as somebody makes it in a notebook, which closes it in good order."""
-    return distributed.LocalCluster(
-        n_workers=workers, threads_per_worker=2, dashboard_address="127.0.0.1:0", silence_logs="CRITICAL"
-    )
+    cluster = ClusterOfHosts(*[("127.0.0.1", 2)] * workers)
+    try:
+        yield cluster
+        cluster.end()
+    finally:
+        cluster.close()
 
 
 def test_a_step_that_runs_while_its_cluster_is_closed_waits_and_runs_here(notebook):
     # It was handed to the cluster again and again, until so many losses were a failure.
     session = notebook.begin()
     with cluster_of_notebook(2) as cluster:
-        session.executor("dask", cluster.scheduler_address)
+        session.executor("dask", cluster.address)
         session.declare("runsh", "until [ -e go ]; do sleep 0.02; done", name="a")
         until(lambda: row(session, "a")["machine"])
     until(lambda: session.status()["workers"] == 0)
@@ -271,7 +275,7 @@ def test_a_cluster_that_is_left_is_no_limit_any_more(notebook):
     # Its next worker had made room for more steps here, and its end for none.
     session = notebook.begin(workers=1)
     with cluster_of_notebook(1) as cluster:
-        session.executor("dask", cluster.scheduler_address)
+        session.executor("dask", cluster.address)
         session.declare("runsh", "until [ -e go ]; do sleep 0.02; done", name="a")
         until(lambda: row(session, "a")["machine"])
         session.executor("local")

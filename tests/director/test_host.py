@@ -9,6 +9,7 @@ import socket
 import sqlite3
 import stat
 import subprocess
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -36,12 +37,11 @@ from stepup_nb.director.store import KEPT_JOBS
 
 
 @pytest.fixture
-def runtime(tmp_path, monkeypatch):
-    """The folder that folders of sockets are made in."""
-    folder = tmp_path / "run"
-    folder.mkdir(mode=0o700)
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(folder))
-    return folder
+def runtime(monkeypatch):
+    """The folder that folders of sockets are made in, with a path as short as such a folder has."""
+    with tempfile.TemporaryDirectory(prefix="run-", dir="/tmp") as folder:
+        monkeypatch.setenv("XDG_RUNTIME_DIR", folder)
+        yield Path(folder)
 
 
 @pytest.fixture
