@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+
+import psutil
 
 from stepup_nb.director import dask_cluster
 
@@ -29,9 +32,14 @@ class LocalCluster:
         self.said = self.process.stdout.readline()
 
     def close(self) -> None:
-        """End it at once."""
-        self.process.kill()
+        """End it at once, with all that it has started: who loses its parent may fall to this process."""
+        tree = [psutil.Process(self.process.pid)] if self.process.poll() is None else []
+        tree += [child for process in tree for child in process.children(recursive=True)]
+        for process in tree:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
         self.process.wait()
+        psutil.wait_procs(tree, timeout=20)
 
 
 class ClusterOfHosts(LocalCluster):
