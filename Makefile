@@ -50,7 +50,8 @@ lab: .venv/.lab ## Open the first lesson in JupyterLab
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/jupyter lab notebooks/01_pools.ipynb $(ARGS)
 
 test: lint types kernels browsers ## All checks and all tests but the slow ones
-	@$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile $(ARGS)
+	@$(BIN)/python -m pytest -m "not slow and not browser" -n 2 --dist loadfile $(ARGS)
+	@$(BIN)/python -m pytest -m "browser and not slow" $(ARGS)
 
 test-long: kernels .venv/.dev ## The tests that take minutes
 	@$(BIN)/python -m pytest -m slow --timeout=1800 $(ARGS)
