@@ -24,12 +24,18 @@ def slider(page: Page, cell: str) -> Locator:
 
 def drag(page: Page, handle: Locator, value: int) -> None:
     """Drag a slider to a value, and let it go."""
-    start, track = handle.bounding_box(), handle.locator("xpath=ancestor::*[3]").bounding_box()
-    assert start is not None and track is not None
-    mouse, y = page.page.mouse, start["y"] + start["height"] / 2
-    mouse.move(start["x"] + start["width"] / 2, y)
+    mouse = page.page.mouse
+    handle.hover()
     mouse.down()
-    mouse.move(track["x"] + track["width"] * (value - LEAST) / (MOST - LEAST), y, steps=8)
+    # The page moves when a cell begins to wait, perhaps in this very moment: as a hand would, follow it.
+    while "noUi-active" not in (handle.get_attribute("class") or ""):
+        mouse.up()
+        handle.hover()
+        mouse.down()
+    track = handle.locator("xpath=ancestor::*[3]").bounding_box()
+    assert track is not None
+    x = track["x"] + track["width"] * (value - LEAST) / (MOST - LEAST)
+    mouse.move(x, track["y"] + track["height"] / 2, steps=8)
     mouse.up()
     expect(handle).to_have_attribute("aria-valuenow", f"{value}.0")
 
