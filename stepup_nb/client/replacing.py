@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
+import secrets
 import stat
-import tempfile
 
 
 def replace_file(path: str | os.PathLike[str], text: str) -> None:
@@ -22,19 +22,18 @@ def replace_file(path: str | os.PathLike[str], text: str) -> None:
         mode = os.lstat(path).st_mode
     except FileNotFoundError:
         mode = stat.S_IFLNK
-    if stat.S_ISLNK(mode):
-        mask = os.umask(0)
-        os.umask(mask)
-        mode = stat.S_IFREG | (0o666 & ~mask)
-    if not stat.S_ISREG(mode):
+    if not stat.S_ISREG(mode) and not stat.S_ISLNK(mode):
         with open(path, "w", encoding="utf-8") as file:
             file.write(text)
         return
     folder, name = os.path.split(os.path.abspath(path))
-    handle, draft = tempfile.mkstemp(prefix=f".{name[:100]}.", dir=folder)
+    draft = os.path.join(folder, f".{name[:100]}.{secrets.token_hex(4)}")
+    # The system subtracts the umask, which nobody can ask for without changing it for all threads.
+    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
     try:
         with open(handle, "w", encoding="utf-8") as file:
-            os.fchmod(handle, stat.S_IMODE(mode))
+            if stat.S_ISREG(mode):
+                os.fchmod(handle, stat.S_IMODE(mode))
             file.write(text)
             file.flush()
             os.fsync(handle)

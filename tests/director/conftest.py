@@ -1,7 +1,10 @@
 """A notebook for every test that asks for one, with a director in a thread unless the test says otherwise."""
 
+import os
+
 import pytest
 from director.helpers_cluster import LocalCluster
+from director.helpers_processes import Gate
 from director.helpers_world import LAUNCHES, Notebook
 
 
@@ -13,6 +16,19 @@ def notebook(request, tmp_path, monkeypatch):
     notebook = Notebook(folder, LAUNCHES[request.param])
     yield notebook
     notebook.close()
+
+
+@pytest.fixture
+def nap(request):
+    """Words that nothing else on this machine has for `sleep`: ten minutes and a bit."""
+    return f"600.{os.getpid()}{abs(hash(request.node.name)) % 10**6:06}"
+
+
+@pytest.fixture
+def gate(tmp_path):
+    gate = Gate(tmp_path)
+    yield gate
+    gate.close()
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,8 @@
 
 import os
 import select
+import sys
+import textwrap
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -27,6 +29,11 @@ def until(condition: Callable[[], object], turn: Callable[[], None] | None = Non
             turn()
         else:
             select.poll().poll(2)
+
+
+def python(code: str) -> tuple[str, str, str]:
+    """Return the words of a command that runs this Python."""
+    return sys.executable, "-c", textwrap.dedent(code)
 
 
 def alive(word: str) -> list[int]:

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from director.helpers_processes import ClusterWorld, Gate, World, alive
+from director.helpers_processes import ClusterWorld, World, alive, python
 
 from stepup_nb.director import processes
 
@@ -37,23 +37,6 @@ def world(request, tmp_path, kind, grace):
 
 
 with_little_grace = pytest.mark.parametrize("grace", [0.3])
-
-
-@pytest.fixture
-def nap(request):
-    """Words that nothing else on this machine has for `sleep`: ten minutes and a bit."""
-    return f"600.{os.getpid()}{abs(hash(request.node.name)) % 10**6:06}"
-
-
-@pytest.fixture
-def gate(tmp_path):
-    gate = Gate(tmp_path)
-    yield gate
-    gate.close()
-
-
-def python(code: str) -> tuple[str, str, str]:
-    return sys.executable, "-c", textwrap.dedent(code)
 
 
 DAEMON = python(

@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 import pytest
-from director.helpers_processes import Gate, World, alive, until
+from director.helpers_processes import World, alive, python, until
 
 from stepup_nb.director import local, processes
 from stepup_nb.director.executor import CannotStart
@@ -29,23 +29,6 @@ def world(tmp_path):
     yield world
     world.close()
     assert processes.children(os.getpid()) == [], "a process outlived its test"
-
-
-@pytest.fixture
-def nap(request):
-    """Words that nothing else on this machine has for `sleep`: ten minutes and a bit."""
-    return f"600.{os.getpid()}{abs(hash(request.node.name)) % 10**6:06}"
-
-
-@pytest.fixture
-def gate(tmp_path):
-    gate = Gate(tmp_path)
-    yield gate
-    gate.close()
-
-
-def python(code: str) -> tuple[str, str, str]:
-    return sys.executable, "-c", textwrap.dedent(code)
 
 
 def descriptors() -> set[str]:
