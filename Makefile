@@ -22,6 +22,9 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # make test CHROMIUM=/path/to/chromium says which browser the tests drive.
 export CHROMIUM
 
+# With Dask, for the lesson on clusters. A name, because a comma would part the arguments of a call.
+LAB := '.[dask,lab]'
+
 # $(call environment,FOLDER,REQUIREMENTS)
 define environment
 @$(or $(PYTHON),false) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
@@ -107,9 +110,8 @@ clean: ## Remove all that make made: environments, build/, caches
 	@rm -rf .venv .venvs node_modules build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	@find stepup_nb tests -type d -name __pycache__ -prune -exec rm -rf {} +
 
-# With Dask, for the lesson on clusters.
 .venv/.lab: pyproject.toml
-	$(call environment,.venv,-e '.[dask,lab]')
+	$(call environment,.venv,-e $(LAB))
 	@touch $@
 
 # It holds all of that too.
