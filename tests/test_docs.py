@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -87,3 +88,13 @@ def test_every_heading_that_the_code_points_to_exists() -> None:
 
 def test_every_command_of_the_protocol_is_documented() -> None:
     assert all(kind.__doc__ for kind in _COMMANDS.values())
+
+
+@pytest.mark.parametrize(("stamp", "extras"), [(".venv/.lab", ".[dask,lab]"), (".venv/.dev", ".[dev]")])
+def test_what_make_would_install_is_what_it_says(stamp: str, extras: str) -> None:
+    # A comma in the requirements parted the arguments of a call, and a fresh clone could make no demo.
+    command = ["make", "-n", "-B", "--no-print-directory", stamp]
+    alone = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
+    told = subprocess.run(command, cwd=ROOT, env=alone, capture_output=True, text=True, check=True).stdout
+    assert f"-e '{extras}'" in told
+    subprocess.run(["sh", "-n"], input=told, text=True, check=True)
