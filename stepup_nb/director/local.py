@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import os
 import resource
-import select
-import selectors
 import signal
 import time
 from collections import OrderedDict
@@ -22,7 +20,7 @@ from stepup_nb.core.messages import JobEnded
 from stepup_nb.director import faults, processes, spawn
 from stepup_nb.director.executor import CannotStart, Executor, Found, Reporter, Stream, Tail
 from stepup_nb.director.output import CHUNK, TAIL, LogFolder, Output, Sums, decode, log_name, stored
-from stepup_nb.director.reactor import Reactor, Timer
+from stepup_nb.director.reactor import READ, Reactor, Timer
 from stepup_nb.director.warm import Warm
 
 _LINGER = 0.1
@@ -39,8 +37,6 @@ _KILL_ALL = 2.0
 _ENDED_TAILS = 128
 _ROUNDS = 10
 """Times that the tree of a job is gone through for one signal, against a job that forks without end."""
-_EVENTS = 32
-"""Descriptors that one turn of the loop serves, so that those who flood leave turns to the others."""
 
 
 class _Phase(Enum):
@@ -177,10 +173,7 @@ class LocalExecutor(Executor):
         """Of the same jobs."""
         self._buffer = memoryview(bytearray(CHUNK))
         self._ooms = processes.oom_kills()
-        # A selector of our own in the reactor's: a descriptor costs a tenth of what it costs there.
-        self._poll = select.epoll()
-        self._calls: dict[int, Callable[[], None]] = {}
-        reactor.watch(self._poll.fileno(), selectors.EVENT_READ, self._on_ready)
+        self._watched: set[int] = set()
 
     # --- starting -------------------------------------------------------------------------------
 
@@ -246,8 +239,8 @@ class LocalExecutor(Executor):
     # --- watching -------------------------------------------------------------------------------
 
     def _watch(self, fd: int, call: Callable[[], None]) -> None:
-        self._poll.register(fd, select.EPOLLIN)
-        self._calls[fd] = call
+        self._reactor.watch(fd, READ, call)
+        self._watched.add(fd)
 
     def own(self, pid: int, fd: int, call: Callable[[], None]) -> None:
         """Know a process as one of ours that is no job's; see `warm.Keeper.own`."""
@@ -268,15 +261,9 @@ class LocalExecutor(Executor):
         self._adopt()
 
     def _unwatch(self, fd: int) -> None:
-        if self._calls.pop(fd, None) is not None:
-            self._poll.unregister(fd)
-
-    def _on_ready(self) -> None:
-        calls = [(fd, self._calls.get(fd)) for fd, _ in self._poll.poll(0, _EVENTS)]
-        for fd, call in calls:
-            # An earlier call of this turn may have closed this one, and its number may be a new one's.
-            if call is not None and self._calls.get(fd) is call:
-                call()
+        if fd in self._watched:
+            self._watched.discard(fd)
+            self._reactor.unwatch(fd)
 
     def _on_pipe(self, job: _Job, which: int) -> None:
         size = job.output.read(which, self._buffer)
@@ -614,8 +601,6 @@ class LocalExecutor(Executor):
         """Kill what is left, and give back all descriptors; see `Executor.close`."""
         self.kill_all()
         self.warm.close()
-        self._reactor.unwatch(self._poll.fileno())
-        self._poll.close()
         self._spawner.close()
         self._nursery.close()
         self._logs.close()

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from stepup_nb.director.reactor import Reactor
+from stepup_nb.director.reactor import READ, Reactor
 
 RUN_VARIABLE = "STEPUP_NB_RUN"
 JOB_VARIABLE = "STEPUP_NB_JOB"
@@ -308,7 +308,7 @@ def watch_parent(reactor: Reactor, call: Callable[[], None], parent: int) -> Non
         os.close(fd)
         call()
 
-    reactor.watch(fd, selectors.EVENT_READ, end)
+    reactor.watch(fd, READ, end)
     # Only now is it sure that the descriptor is the parent's: its number was its own until here.
     if os.getppid() != parent:
         end()

@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import hmac
 import os
-import selectors
 import socket
 import struct
 from collections.abc import Callable
@@ -16,7 +15,7 @@ from typing import Any
 
 from stepup_nb.core.errors import StepUpError
 from stepup_nb.core.frames import ANSWER_LIMIT, Frames, frame
-from stepup_nb.director.reactor import Reactor
+from stepup_nb.director.reactor import READ, WRITE, Reactor
 
 GREET_WITHIN = 30.0
 """Seconds in which a client has to show the token."""
@@ -38,7 +37,7 @@ class Client:
         self._sock = sock
         self._frames = Frames()
         self._out = bytearray()
-        self._events = selectors.EVENT_READ
+        self._events: int = READ
         self._is_behind = False
         """Events were left out because it did not read."""
         self.is_known = False
@@ -77,12 +76,19 @@ class Client:
             data = frame(message, ANSWER_LIMIT)
         except StepUpError as error:
             data = frame({"id": message.get("id"), "error": error.to_json()})
-        was_empty = not self._out
+        if not self._out:
+            try:
+                sent = self._sock.send(data)
+            except BlockingIOError:
+                sent = 0
+            except OSError:
+                self.close()
+                return
+            if sent == len(data):
+                return
+            data = data[sent:]
         self._out += data
-        if was_empty:
-            self._flush()
-        else:
-            self._watch()
+        self._watch()
 
     def _flush(self) -> None:
         try:
@@ -102,18 +108,18 @@ class Client:
 
     def _watch(self) -> None:
         # Who does not read the answers is not listened to.
-        events = selectors.EVENT_READ if len(self._out) < _BACKLOG else 0
+        events = READ if len(self._out) < _BACKLOG else 0
         if self._out:
-            events |= selectors.EVENT_WRITE
+            events |= WRITE
         if events != self._events:
             self._events = events
-            self._server.reactor.rewatch(self._sock.fileno(), events, self.on_ready)
+            self._server.reactor.rewatch(self._sock.fileno(), events)
 
     def on_ready(self) -> None:
         """Write what waits, read what came, and hand on complete requests."""
         if self._out:
             self._flush()
-        if not self.is_gone and self._events & selectors.EVENT_READ:
+        if not self.is_gone and self._events & READ:
             self._read()
 
     def _read(self) -> None:
@@ -206,7 +212,7 @@ class Server:
 
     def _listen(self) -> None:
         if self._listener.fileno() >= 0:
-            self.reactor.watch(self._listener.fileno(), selectors.EVENT_READ, self._accept)
+            self.reactor.watch(self._listener.fileno(), READ, self._accept)
             self._is_listening = True
 
     def _accept(self) -> None:
@@ -228,7 +234,7 @@ class Server:
         sock.setblocking(False)
         client = Client(self, sock)
         self.clients[client] = None
-        self.reactor.watch(sock.fileno(), selectors.EVENT_READ, client.on_ready)
+        self.reactor.watch(sock.fileno(), READ, client.on_ready)
         self.reactor.call_after(GREET_WITHIN, lambda: None if client.is_known else client.close())
 
     def greet(self, client: Client, request: Request) -> None:

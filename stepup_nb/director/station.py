@@ -14,7 +14,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-import selectors
 import shutil
 import socket
 import tempfile
@@ -28,7 +27,7 @@ from stepup_nb.director import processes
 from stepup_nb.director.executor import CannotStart
 from stepup_nb.director.local import LocalExecutor
 from stepup_nb.director.output import LogFolder
-from stepup_nb.director.reactor import Reactor, steady_clock
+from stepup_nb.director.reactor import READ, Reactor, steady_clock
 
 DOOR = "STEPUP_DIRECTOR_SOCKET"
 """Tells a job where its director is."""
@@ -60,7 +59,7 @@ class Relay:
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._listener.bind(self.path)
         self._listener.listen(64)
-        reactor.watch(self._listener.fileno(), selectors.EVENT_READ, self._accept)
+        reactor.watch(self._listener.fileno(), READ, self._accept)
 
     def hear(self, call: int, data: bytes) -> None:
         """Hand on what the director says, or that it has hung up."""
@@ -90,7 +89,7 @@ class Relay:
         self._count += 1
         call = self._count
         self._calls[call] = line
-        self._reactor.watch(line.fileno(), selectors.EVENT_READ, lambda: self._read(call, line))
+        self._reactor.watch(line.fileno(), READ, lambda: self._read(call, line))
 
     def _read(self, call: int, line: socket.socket) -> None:
         try:
@@ -158,7 +157,7 @@ class Station:
         )
         # Sending waits for the worker, whose only task on this line is to read.
         line.setblocking(True)
-        reactor.watch(line.fileno(), selectors.EVENT_READ, self._read)
+        reactor.watch(line.fileno(), READ, self._read)
 
     def end(self) -> None:
         """Make the current turn the last one."""

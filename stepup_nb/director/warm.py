@@ -200,12 +200,15 @@ class Warm:
     ) -> tuple[int, int] | None:
         while server.spares:
             spare = server.spares.pop(next(iter(server.spares)))
+            # That it was killed a dead one's door may not tell: the server still has it open for a moment.
+            if os.waitid(os.P_PIDFD, spare.pidfd, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
+                spare.door.close()
+                continue
             self._spawner.mark(spare.pid, job)
             try:
                 # From here on it is the step's; what could not be sent as a whole was not sent at all.
                 _send(spare.door, message, fds)
             except OSError:
-                # Most likely it was killed.
                 self._send_home(spare)
                 continue
             spare.door.close()

@@ -419,7 +419,7 @@ def test_thousands_of_jobs_leave_no_descriptor_and_no_zombie(world):
     assert not world.executor._jobs
     assert not world.executor._strays
     assert not world.executor._pids
-    assert not world.executor._calls
+    assert not world.executor._watched
 
 
 def test_a_flood_does_not_starve_the_others(world):

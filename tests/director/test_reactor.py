@@ -1,14 +1,13 @@
 """The reactor calls who asked for it, when it was asked for, and nobody else."""
 
 import os
-import selectors
 import signal
 import threading
 import time
 
 import pytest
 
-from stepup_nb.director.reactor import Reactor
+from stepup_nb.director.reactor import READ, Reactor
 
 
 @pytest.fixture
@@ -127,7 +126,7 @@ def test_posting_to_a_closed_reactor_writes_to_no_other_file(tmp_path):
 def test_a_descriptor_is_served_until_it_is_unwatched(reactor, pipe):
     read, write = pipe
     got = []
-    reactor.watch(read, selectors.EVENT_READ, lambda: got.append(os.read(read, 1)))
+    reactor.watch(read, READ, lambda: got.append(os.read(read, 1)))
     os.write(write, b"ab")
     reactor.turn()
     reactor.turn()
@@ -147,7 +146,7 @@ def test_what_an_earlier_call_of_the_turn_unwatched_is_not_called(reactor):
         reactor.unwatch(other)
 
     for (read, write), (other, _) in zip(pipes, reversed(pipes), strict=True):
-        reactor.watch(read, selectors.EVENT_READ, lambda mine=read, other=other: take(mine, other))
+        reactor.watch(read, READ, lambda mine=read, other=other: take(mine, other))
         os.write(write, b"x")
     reactor.turn()
     assert len(called) == 1
