@@ -39,7 +39,6 @@ from stepup_nb.core.model import (
     Scope,
     ScopeKind,
     Step,
-    StepSpec,
 )
 
 PATHS = "abcdef"
@@ -468,7 +467,7 @@ def _declare_round_again(sim: Sim, scope: Scope) -> None:
     for path in statics:
         sim.static(path)
     for step in steps:
-        spec = StepSpec(**{f: getattr(step.spec, f) for f in StepSpec.__slots__} | {"force": False})
+        spec = step.spec._replace(force=False)
         sim.do(Declare(spec, sim._scope, "", step.env_hashes, ""))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 
 from stepup_nb.core.errors import UsageError
 from stepup_nb.core.looking import Seeing
@@ -77,14 +76,12 @@ class Amending(Seeing):
                 inp.add(path)
         out, vol = set(m.out).difference(old.out, old.vol), set(m.vol).difference(old.out, old.vol)
         # What is new, with that part of the old which could be at odds with it.
-        more = replace(
-            old,
+        more = old._replace(
             inp=tuple(sorted(inp | ((out | vol) & {*old.inp}))),
             out=tuple(sorted(out | (inp & {*old.out}))),
             vol=tuple(sorted(vol | (inp & {*old.vol}))),
         )
-        spec = replace(
-            old,
+        spec = old._replace(
             inp=tuple(sorted({*old.inp, *inp})),
             out=tuple(sorted({*old.out, *out})),
             vol=tuple(sorted({*old.vol, *vol})),
@@ -95,7 +92,7 @@ class Amending(Seeing):
         yielding = graph.check_claims(more, step.key, scope)
         if inp or out:
             # Of what was there before, each link has been checked with all that was there then.
-            fresh = spec if out else replace(spec, inp=more.inp)
+            fresh = spec if out else spec._replace(inp=more.inp)
             graph.check_circle(fresh, step.key, scope, yielding)
         self._check_creators(yielding.values(), scope)
         # Nothing is refused below this line.

@@ -7,7 +7,6 @@ of the graph.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 
 from stepup_nb.core import nglob, uptodate
 from stepup_nb.core.alike import Alike
@@ -554,7 +553,7 @@ class Declaring(Engine):
             step.spec = spec
         else:
             now = step.spec
-            step.spec = replace(spec, inp=now.inp, out=now.out, vol=now.vol, env=now.env)
+            step.spec = spec._replace(inp=now.inp, out=now.out, vol=now.vol, env=now.env)
             step.unamended = spec
 
     def _respecify(self, step: Step, spec: StepSpec) -> None:

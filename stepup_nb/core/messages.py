@@ -7,9 +7,10 @@ director to carry out, and the nouns that changed, to be committed first and tol
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import dataclass, field
 from operator import attrgetter
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from stepup_nb.core.model import (
     MOST_SLOTS,
@@ -28,8 +29,7 @@ from stepup_nb.core.model import (
 # --- commands: what clients ask for --------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class OpenScope:
+class OpenScope(NamedTuple):
     """A cell begins: a new round of its scope."""
 
     scope: str
@@ -39,16 +39,14 @@ class OpenScope:
     """Scopes whose cells the front end says are gone."""
 
 
-@dataclass(frozen=True, slots=True)
-class CloseScope:
+class CloseScope(NamedTuple):
     """A cell ends. Without an error, what its round did not declare again is retired."""
 
     scope: str
     is_ok: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Declare:
+class Declare(NamedTuple):
     """Declare a step. Answered with its key."""
 
     spec: StepSpec
@@ -58,16 +56,14 @@ class Declare:
     hold: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class DeclareStatic:
+class DeclareStatic(NamedTuple):
     """Say that no step may build these files."""
 
     paths: tuple[str, ...]
     scope: str
 
 
-@dataclass(frozen=True, slots=True)
-class DeclareGlob:
+class DeclareGlob(NamedTuple):
     """Search for patterns, and call what they match static, but for steps' outputs.
 
     Answered by `Globbed`, through the token.
@@ -78,8 +74,7 @@ class DeclareGlob:
     scope: str
 
 
-@dataclass(frozen=True, slots=True)
-class Amend:
+class Amend(NamedTuple):
     """A running job says what else its step reads or writes. Answered by `Amended`, through the token."""
 
     token: int
@@ -95,8 +90,7 @@ class Amend:
     """More inputs, each only as far as it is one: a file that nobody declares is left out."""
 
 
-@dataclass(frozen=True, slots=True)
-class DefinePool:
+class DefinePool(NamedTuple):
     """Define a pool, or resize it. Answered with a note when another scope had given another size."""
 
     name: str
@@ -107,36 +101,31 @@ class DefinePool:
     """None: as it is, at first over all machines."""
 
 
-@dataclass(frozen=True, slots=True)
-class DropPool:
+class DropPool(NamedTuple):
     """Forget a pool's definition; what asks for it waits."""
 
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class Hold:
+class Hold(NamedTuple):
     """Begin a hold: steps declared under it wait for its end."""
 
     hold: str
 
 
-@dataclass(frozen=True, slots=True)
-class Release:
+class Release(NamedTuple):
     """End a hold."""
 
     hold: str
 
 
-@dataclass(frozen=True, slots=True)
-class Cancel:
+class Cancel(NamedTuple):
     """Stop steps; None means every step that is not finished."""
 
     steps: tuple[str, ...] | None
 
 
-@dataclass(frozen=True, slots=True)
-class Rerun:
+class Rerun(NamedTuple):
     """Run steps again: by name, or all that failed or were cancelled, or all."""
 
     steps: tuple[str, ...] = ()
@@ -144,46 +133,39 @@ class Rerun:
     all: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Pause:
+class Pause(NamedTuple):
     """Start nothing new, in one pool or at all."""
 
     pool: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Resume:
+class Resume(NamedTuple):
     """End a pause."""
 
     pool: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class SetWorkers:
+class SetWorkers(NamedTuple):
     """Limit the steps running at once over all pools."""
 
     number: int
 
 
-@dataclass(frozen=True, slots=True)
-class Drain:
+class Drain(NamedTuple):
     """Start nothing new until `Run`; running steps finish."""
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
+class Run(NamedTuple):
     """Look at all known files, end a drain, and go on. In a plan's session, what failed runs again."""
 
 
-@dataclass(frozen=True, slots=True)
-class SetPhase:
+class SetPhase(NamedTuple):
     """Say where a plan's session is: ``startup``, ``run`` (as soon as all looks are back), ``watch``."""
 
     phase: str
 
 
-@dataclass(frozen=True, slots=True)
-class Ending:
+class Ending(NamedTuple):
     """Ask a plan's session to end: ``join`` when nothing is left to do, ``shutdown`` when what runs has ended.
 
     To ask for the latter again is to insist: answered with how often that was.
@@ -192,8 +174,7 @@ class Ending:
     how: str
 
 
-@dataclass(frozen=True, slots=True)
-class LookAgain:
+class LookAgain(NamedTuple):
     """Look at these files and patterns, or at all known ones. Answered, through the token, when that is done."""
 
     token: int
@@ -202,15 +183,13 @@ class LookAgain:
     """Nobody waits for it: only somebody who watches has a hint that something changed."""
 
 
-@dataclass(frozen=True, slots=True)
-class Forget:
+class Forget(NamedTuple):
     """Drop steps from the graph and the database."""
 
     steps: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Clean:
+class Clean(NamedTuple):
     """Remove outdated outputs. Answered by `FilesRemoved`, through the token."""
 
     token: int
@@ -221,8 +200,7 @@ class Clean:
     """Instead of outdated outputs: what steps have built there, and what was made from that."""
 
 
-@dataclass(frozen=True, slots=True)
-class Wait:
+class Wait(NamedTuple):
     """Tell through the token when the steps are finished, or when nothing can move any more."""
 
     token: int
@@ -232,8 +210,7 @@ class Wait:
     deadline: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class StopWaiting:
+class StopWaiting(NamedTuple):
     """Forget a wait."""
 
     token: int
@@ -269,18 +246,16 @@ Command = (
 # --- reports: what the director saw --------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class FilesLooked:
+class FilesLooked(NamedTuple):
     """The answer to `LookAt`."""
 
     token: int
     looks: Mapping[str, Look]
-    found: Mapping[Glob, tuple[tuple[str, ...], ...]] = field(default_factory=dict)
+    found: Mapping[Glob, tuple[tuple[str, ...], ...]] = MappingProxyType({})
     """What each pattern matches by itself."""
 
 
-@dataclass(frozen=True, slots=True)
-class JobNotStarted:
+class JobNotStarted(NamedTuple):
     """No process came to be."""
 
     job: int
@@ -291,8 +266,7 @@ class JobNotStarted:
     """The machine has no room for any process now, whichever step it is for."""
 
 
-@dataclass(frozen=True, slots=True)
-class Capacity:
+class Capacity(NamedTuple):
     """So many steps can run at once in the cluster, none if it is gone; None: the session's workers count."""
 
     number: int | None
@@ -300,8 +274,7 @@ class Capacity:
     """Each machine of the cluster, and how many steps can run there at once; empty: the director's own."""
 
 
-@dataclass(frozen=True, slots=True)
-class JobBegan:
+class JobBegan(NamedTuple):
     """Where a job runs and since when, from an executor that learns it late."""
 
     job: int
@@ -309,16 +282,14 @@ class JobBegan:
     machine: str
 
 
-@dataclass(frozen=True, slots=True)
-class JobLost:
+class JobLost(NamedTuple):
     """The machine that a job ran on went away, and its processes with it."""
 
     job: int
     words: str
 
 
-@dataclass(frozen=True, slots=True)
-class JobEnded:
+class JobEnded(NamedTuple):
     """The command's process ended and nothing of its tree is left."""
 
     job: int
@@ -330,8 +301,7 @@ class JobEnded:
     notes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class FilesRemoved:
+class FilesRemoved(NamedTuple):
     """The answer to `RemoveFiles`."""
 
     token: int
@@ -342,8 +312,7 @@ class FilesRemoved:
     """Those that somebody else had removed before."""
 
 
-@dataclass(frozen=True, slots=True)
-class Tick:
+class Tick(NamedTuple):
     """Time went by: the wake-up that a decision asked for."""
 
 
@@ -353,8 +322,7 @@ Message = Command | Report
 # --- instructions: what the director is to do ----------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class LookAt:
+class LookAt(NamedTuple):
     """Find out what these paths are now; what is known of each may cut the look short."""
 
     token: int
@@ -363,8 +331,7 @@ class LookAt:
     """Patterns to search for."""
 
 
-@dataclass(frozen=True, slots=True)
-class StartJob:
+class StartJob(NamedTuple):
     """Start a command. RUNNING is committed before this is carried out."""
 
     job: Job
@@ -374,15 +341,13 @@ class StartJob:
     """What its environment gets on top, slots and tokens of its pools among it."""
 
 
-@dataclass(frozen=True, slots=True)
-class StopJob:
+class StopJob(NamedTuple):
     """End a job's whole tree: SIGTERM and SIGCONT, after the grace SIGKILL."""
 
     job: int
 
 
-@dataclass(frozen=True, slots=True)
-class RemoveFiles:
+class RemoveFiles(NamedTuple):
     """Delete outdated outputs whose content is still as recorded."""
 
     token: int
@@ -395,8 +360,7 @@ class RemoveFiles:
 Instruction = LookAt | StartJob | StopJob | RemoveFiles
 
 
-@dataclass(frozen=True, slots=True)
-class WaitEnded:
+class WaitEnded(NamedTuple):
     """A wait is over; told after the commit that made it so."""
 
     token: int
@@ -404,8 +368,7 @@ class WaitEnded:
     """``done``, ``stuck`` or ``timeout``."""
 
 
-@dataclass(frozen=True, slots=True)
-class Amended:
+class Amended(NamedTuple):
     """A job may go on: what it amended is known now."""
 
     token: int
@@ -413,8 +376,7 @@ class Amended:
     """Inputs that are not there (yet): the step is put back, whatever the job still does."""
 
 
-@dataclass(frozen=True, slots=True)
-class Globbed:
+class Globbed(NamedTuple):
     """A search has ended."""
 
     token: int
@@ -422,15 +384,13 @@ class Globbed:
     """The paths that match each pattern, relative to the root."""
 
 
-@dataclass(frozen=True, slots=True)
-class Looked:
+class Looked(NamedTuple):
     """What was to be looked at again has been."""
 
     token: int
 
 
-@dataclass(frozen=True, slots=True)
-class LogLine:
+class LogLine(NamedTuple):
     """A line for the log of a run: StepUp's tag, and a step, a path, a variable, or the name of a phase."""
 
     tag: str
@@ -470,7 +430,7 @@ class Decision:
 
 # --- the JSON form of commands, which is the protocol --------------------------------------------
 
-_OPTIONS = {f.name: f.default for f in fields(StepSpec) if f.name not in ("action", "command")}
+_OPTIONS = StepSpec._field_defaults
 _options_of = attrgetter(*_OPTIONS)
 _USUAL = tuple(_OPTIONS.values())
 
@@ -494,9 +454,8 @@ def spec_from_json(form: object) -> StepSpec:
 def command_to_json(command: Command) -> dict[str, Any]:
     """Return the plain form of a command: its name and its fields."""
     form: dict[str, Any] = {"op": type(command).__name__}
-    for f in fields(command):
-        value = getattr(command, f.name)
-        form[f.name] = spec_to_json(value) if isinstance(value, StepSpec) else value
+    for name, value in zip(command._fields, command, strict=True):
+        form[name] = spec_to_json(value) if isinstance(value, StepSpec) else value
     return form
 
 
@@ -529,7 +488,7 @@ def _read(kind: type[Any], readers: Mapping[str, _Read], form: object) -> Any:
     try:
         return kind(**values)
     except TypeError:
-        missing = [f.name for f in fields(kind) if f.default is MISSING and f.name not in values]
+        missing = [name for name in kind._fields if name not in (*kind._field_defaults, *values)]
         raise ValueError(f"a {kind.__name__} needs {', '.join(missing)}") from None
 
 
@@ -625,7 +584,8 @@ _BY_NAME: dict[str, _Read] = {
 
 def _readers(kind: type[Any]) -> dict[str, _Read]:
     # What has no reader is given by the director alone.
-    found = {f.name: _BY_NAME.get(f.name) or _BY_TYPE.get(str(f.type)) for f in fields(kind)}
+    types = {name: _BY_TYPE.get(type.__forward_arg__) for name, type in kind.__annotations__.items()}
+    found = {name: _BY_NAME.get(name) or read for name, read in types.items()}
     return {name: read for name, read in found.items() if read is not None}
 
 

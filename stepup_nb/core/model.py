@@ -166,8 +166,7 @@ class PoolRequest(NamedTuple):
     slots: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StepSpec:
+class StepSpec(NamedTuple):
     """What the user declared; never changed after that, only replaced.
 
     Paths are relative to the root where they lie below it, absolute elsewhere, normalised and sorted.
@@ -291,8 +290,7 @@ class PoolSize(NamedTuple):
     is_per_machine: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Products:
+class Products(NamedTuple):
     """What a step declared in its last round, when it has succeeded: to be restored with it."""
 
     steps: tuple[str, ...] = ()

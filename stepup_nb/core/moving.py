@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import chain, count
 
 from stepup_nb.core.critical import CriticalPath
@@ -367,7 +367,7 @@ class Moving:
     def _keep_amended(self, step: Step) -> None:
         """A job did not succeed: what it has not amended (yet) may still be what its step makes."""
         if step.fading:
-            spec = replace(step.spec, out=tuple(sorted({*step.spec.out, *step.fading})))
+            spec = step.spec._replace(out=tuple(sorted({*step.spec.out, *step.fading})))
             step.fading, step.unamended = (), step.declared
             self.graph.respecify(step, spec)
 

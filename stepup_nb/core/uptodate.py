@@ -9,9 +9,8 @@ import hashlib
 import json
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from operator import itemgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 from stepup_nb.core.model import Content, StepSpec
 
@@ -22,8 +21,7 @@ ASKED = "you asked for it"
 """Why a step runs that is up to date: ``--force`` or ``rerun``."""
 
 
-@dataclass(frozen=True, slots=True)
-class Manifest:
+class Manifest(NamedTuple):
     """Everything that a step's result depends on."""
 
     action: str
@@ -36,8 +34,7 @@ class Manifest:
     """Name and keyed hash of the value, sorted by name; None for a variable that is not set."""
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """What the last success of a step was made of, and what it made. This is what the database keeps."""
 
     manifest: Manifest

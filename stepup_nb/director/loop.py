@@ -11,8 +11,8 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
 
 from stepup_nb.core import view
 from stepup_nb.core.amending import over
@@ -81,6 +81,13 @@ LATER = (Wait, Clean, Amend, DeclareGlob, LookAgain)
 """What is answered when something has come to its end."""
 
 
+class _Arrived(NamedTuple):
+    """What a client wants."""
+
+    client: Client
+    request: Request
+
+
 @dataclass(slots=True)
 class _Asked:
     """Somebody waits for an answer that comes later."""
@@ -143,7 +150,7 @@ class Director:
         self._queries: Queries
         self._news: News
         self._by_name: dict[str, Query]
-        self._inbox: list[tuple[Client, Request] | Report | Command] = []
+        self._inbox: list[_Arrived | Report | Command] = []
         self._environments = Environments()
         self._asked: dict[int, _Asked] = {}
         self._resting: list[tuple[Client, Request]] = []
@@ -206,7 +213,7 @@ class Director:
             # Whoever wants to know why nothing goes on, or to end it, must not wait for that to pass.
             self._answer_query(query, client, request)
         else:
-            self._inbox.append((client, request))
+            self._inbox.append(_Arrived(client, request))
 
     def on_gone(self, client: Client) -> None:
         """A client is gone: end its holds and forget its waits."""
@@ -256,8 +263,8 @@ class Director:
         now = self._clock()
         self.scheduler.use_wall(time.clock_gettime_ns(_FILES_CLOCK))
         for item in inbox:
-            if isinstance(item, tuple):
-                self._take_request(*item, now, decision, answers)
+            if isinstance(item, _Arrived):
+                self._take_request(item.client, item.request, now, decision, answers)
             else:
                 try:
                     self.scheduler.handle(item, now, decision)
@@ -453,7 +460,7 @@ class Director:
             return self._with_environment(client, command, variables)
         if isinstance(command, Amend):
             step = self._step_of_job(command.job)
-            return replace(command, env_hashes=self._hashes(command.env, step.environment))
+            return command._replace(env_hashes=self._hashes(command.env, step.environment))
         if isinstance(command, Hold):
             client.holds.add(command.hold)
         elif isinstance(command, Release):
@@ -503,7 +510,7 @@ class Director:
     def _hashed(self, command: Declare) -> Declare:
         if not command.spec.env:
             return command
-        return replace(command, env_hashes=self._hashes(command.spec.env, command.environment))
+        return command._replace(env_hashes=self._hashes(command.spec.env, command.environment))
 
     def _hashes(self, variables: Iterable[str], environment: str) -> tuple[tuple[str, str | None], ...]:
         return tuple((variable, self.env_hash(environment, variable)) for variable in variables)

@@ -12,7 +12,6 @@ what a job and its director say to each other where the director's socket is on 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import os
 import shutil
 import socket
@@ -234,7 +233,7 @@ class Station:
 
     def _report(self, report: JobEnded | JobNotStarted) -> None:
         self._writers.discard(report.job)
-        fields = {name: value for name, value in dataclasses.asdict(report).items() if name != "job"}
+        fields = {name: value for name, value in report._asdict().items() if name != "job"}
         self._say(report.job, "ended", **fields, **self._written(report.job))
 
     def _say(self, job: int, what: str, **fields: Any) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 from sim import Sim
 
@@ -563,7 +561,7 @@ def test_what_an_equal_declaration_changed_is_told_to_be_written_down() -> None:
     sim = Sim()
     sim.cell("A").step("s", priority=1)
     sim.end_cell().wait()
-    spec = replace(sim["s"].spec, priority=5)
+    spec = sim["s"].spec._replace(priority=5)
     sim.cell("A")
     decision = sim.do(Declare(spec, "A"))
     assert decision.steps["runsh s"].spec.priority == 5

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable
-from dataclasses import replace
 from random import Random
 from typing import Any
 
@@ -366,7 +365,7 @@ def test_what_was_declared_is_not_restored_otherwise_than_it_was() -> None:
 
     sim = booted(plan)
     child = sim["wait"]
-    sim.saved[child.key].declared["spec"] = replace(child.spec, command="evil", inp=())
+    sim.saved[child.key].declared["spec"] = child.spec._replace(command="evil", inp=())
     sim = again(sim)
     assert sim.ran() == ["plan"]
     live = [step for step in sim.scheduler.graph.steps.values() if step.is_live]
