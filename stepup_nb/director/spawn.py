@@ -8,12 +8,14 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import posixpath
 import resource
 import signal
 import threading
 import zlib
 from collections.abc import Mapping, Sequence
 
+from stepup_nb.director.direct import direct, find
 from stepup_nb.director.executor import CannotStart
 
 _CLONE_FS = 0x200
@@ -64,27 +66,31 @@ class Spawner:
         except (OSError, ValueError) as error:
             raise _cannot_enter(error, cwd) from None
         try:
-            program = argv[0] if "/" in argv[0] else _find(argv[0], env.get("PATH", os.defpath))
             self._mark(self._run | job & 0xFFFFFFFF)
-            return os.posix_spawn(
-                program,
-                list(argv),
-                env,
-                file_actions=[
-                    (os.POSIX_SPAWN_DUP2, self._null, 0),
-                    (os.POSIX_SPAWN_DUP2, stdout, 1),
-                    (os.POSIX_SPAWN_DUP2, stderr, 2),
-                    *((os.POSIX_SPAWN_DUP2, fd, number) for number, fd in enumerate(more, 3)),
-                ],
-                setsid=True,
-                setsigmask=(),
-                setsigdef=_CATCHABLE,
-            )
+            if (found := direct(argv, env)) is not None:
+                try:
+                    return self._spawn(*found, {**env, "PWD": _here(cwd, env)}, stdout, stderr, *more)
+                except OSError:
+                    # What is there to be done, or said, about that is a matter of the shell.
+                    pass
+            program = argv[0] if "/" in argv[0] else _find(argv[0], env.get("PATH", os.defpath))
+            return self._spawn(program, argv, env, stdout, stderr, *more)
         except (OSError, ValueError) as error:
             raise cannot_start(error, argv[0]) from None
         finally:
             self._mark(self._limit[0])
             os.fchdir(self._home)
+
+    def _spawn(self, program: str, argv: Sequence[str], env: Mapping[str, str], *fds: int) -> int:
+        return os.posix_spawn(
+            program,
+            list(argv),
+            env,
+            file_actions=[(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in enumerate((self._null, *fds))],
+            setsid=True,
+            setsigmask=(),
+            setsigdef=_CATCHABLE,
+        )
 
     def enter(self, cwd: str) -> int:
         """Return a descriptor of a directory, for another process to enter; raise `CannotStart` where none may."""
@@ -125,12 +131,17 @@ class Spawner:
             pass
 
 
+def _here(cwd: str, env: Mapping[str, str]) -> str:
+    """Return what a shell would say where it is: what it was told, if that is so, else the place without links."""
+    told = env.get("PWD", "")
+    return told if told == posixpath.normpath(cwd) else os.getcwd()
+
+
 def _find(name: str, path: str) -> str:
-    for folder in path.split(":"):
-        candidate = os.path.join(folder or ".", name)
-        if os.access(candidate, os.X_OK) and not os.path.isdir(candidate):
-            return candidate
-    raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
+    program = find(name, path)
+    if program is None:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
+    return program
 
 
 _FULL = {
