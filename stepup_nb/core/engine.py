@@ -131,9 +131,11 @@ class Engine(Amending):
         is_to_run = step.force or step.record is None
         paths = spec.inp if is_to_run else (*spec.inp, *spec.out)
         globs = () if is_to_run or step.products is None else searches(step.products.globs)
-        if paths or globs:
+        files, now = self.graph.files, self._turn
+        if globs or any(files[path].told != now for path in paths):
             step.token = self._look(paths, Looking("check", step), globs)
         else:
+            # Among them those whose only input was made just now, and looked at to know that it was.
             self._checked(step, {})
 
     def _files_looked(self, report: FilesLooked) -> None:
@@ -160,6 +162,7 @@ class Engine(Amending):
                 again.append(path)
                 continue
             file.token = max(report.token, file.token)
+            file.told = self._turn
             self._see(file, look)
         if again:
             self._look(again, Looking("look"))

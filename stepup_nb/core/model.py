@@ -235,6 +235,8 @@ class File:
     """Whether it was looked at in this session at all."""
     token: int = 0
     """The latest look that told of it: what an earlier one tells afterwards may be an older truth."""
+    told: int = 0
+    """The turn in which it did: who needs the file in the same turn need not look again."""
     static: set[str] = field(default_factory=set)
     """Scopes that declared it static: while there is one, no step may build it."""
     producer: Step | None = None
@@ -245,7 +247,9 @@ class File:
     @property
     def content(self) -> Content | None:
         """Content at the last look, or None where there was no regular file."""
-        return self.look.content if isinstance(self.look, FileHash) else None
+        look = self.look
+        # The first three cells of it, without a second call: this is asked more often than anything else.
+        return look[:3] if type(look) is FileHash else None
 
 
 class ScopeKind(StrEnum):

@@ -91,8 +91,8 @@ class _Exact(Graph):
 class _Imagined(Scheduler):
     """The scheduler in a world where commands take their time and succeed, and files are as they should be.
 
-    Looks are asked for and answered as ever: it is they that let a free slot go to who waits already, and not to
-    who is ready only because of the step that had it. Left out is what would be compared, told and written down.
+    Looks are asked for and answered as ever: who needs one before it may start comes later than who waits already.
+    Left out is what would be compared, told and written down.
     """
 
     def __init__(self, workload: Workload, handover: float) -> None:
@@ -163,6 +163,8 @@ class _Imagined(Scheduler):
         if job is None:
             self._checked(step, {})
         else:
+            for path in (*job.reads, *job.writes):
+                self.graph.files[path].told = self._turn
             self._gone(job)
             self._end(step, job, Outcome.SUCCEEDED, job.why)
         self._settle()

@@ -22,6 +22,14 @@ def test_an_input_that_changes_while_its_step_is_in_line_is_what_the_job_gets() 
     assert sim.started == ["use"]
 
 
+def test_what_was_made_just_now_is_not_looked_at_a_second_time_for_its_readers() -> None:
+    sim = Sim(takes_look=2.0)
+    sim.step("make", out=("x",), takes=1.0)
+    sim.step("use", inp=("x",), takes=1.0)
+    sim.run()
+    assert sim.story("running") == ["0 make running", "3 use running"]
+
+
 def test_an_input_that_vanishes_while_its_step_is_in_line_calls_it_back() -> None:
     sim = Sim(files={"a": "1"}, pools={"p": 0})
     sim.step("use", inp="a", pool="p")

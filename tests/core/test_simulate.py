@@ -142,15 +142,18 @@ def test_twelve_steps_of_a_second_take_as_many_waves_as_the_pool_says() -> None:
     assert [world.run({"test": size}).makespan for size in (1, 3, 5, 12, 20)] == [12, 4, 3, 1, 1]
 
 
-def test_a_freed_slot_goes_to_who_waits_already() -> None:
-    # As in a real director: what 'b' needs is looked at first, and meanwhile 'c' has begun.
+@pytest.mark.parametrize(("inputs", "order"), [(["x"], ["a", "b", "c"]), (["x", "y"], ["a", "c", "b"])])
+def test_a_freed_slot_goes_to_whom_it_made_ready_unless_more_has_to_be_looked_at(
+    inputs: list[str], order: list[str]
+) -> None:
+    # As in a real director: 'x' was looked at when 'a' had ended; while 'y' is, 'c' begins.
     rows = [
         {"name": "a", "duration": 1, "out": "x"},
-        {"name": "b", "duration": 9, "inp": "x", "priority": 5},
+        {"name": "b", "duration": 9, "inp": inputs, "priority": 5},
         {"name": "c", "duration": 1},
     ]
     found = World(workload.read(rows)).run({}, 1)
-    assert [job.step for job in found.jobs] == ["a", "c", "b"]
+    assert [job.step for job in found.jobs] == order
 
 
 def test_each_job_keeps_its_place_for_the_handover() -> None:
