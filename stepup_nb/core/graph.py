@@ -501,23 +501,24 @@ class Graph:
             SNB-401 two steps would write one file; SNB-402 a static file would be written; SNB-404 a file is
             both input and output; SNB-405 an input is somebody's volatile output, or the reverse.
         """
-        for path in sorted({*spec.inp} & {*spec.out, *spec.vol}):
+        claimed = (*spec.out, *spec.vol)
+        for path in sorted(set(spec.inp).intersection(claimed)):
             raise UsageError(
                 "SNB-404",
                 f"'{path}' is both input and output of step '{one_line(key)}'.",
                 "a step's result would change what it was made from",
                 "write to another path, and let later steps read that one",
             )
-        for path in sorted({*spec.out} & {*spec.vol}):
+        for path in sorted(set(spec.out).intersection(spec.vol)) if spec.vol else ():
             raise UsageError(
                 "SNB-405", f"'{path}' is both an output and volatile.", "", "leave one of the two out"
             )
-        for path in sorted((*spec.out, *spec.vol)) if self._deferred else ():
+        for path in sorted(claimed) if self._deferred else ():
             for glob, scopes in self._deferred.items():
                 if self._is_deferred_by(glob, path):
                     raise _deferred_and_built(path, glob, self.scopes.get(min(scopes)), key, scope)
         yielding: dict[str, Step] = {}
-        for path in sorted((*spec.out, *spec.vol)):
+        for path in sorted(claimed):
             file = self.files.get(path)
             if file is None:
                 continue

@@ -477,14 +477,13 @@ def _read(kind: type[Any], readers: Mapping[str, _Read], form: object) -> Any:
     if not isinstance(form, dict):
         raise ValueError(f"fields are expected, not {_shown(form)}")
     values = {}
-    for name, value in form.items():
-        read = readers.get(name)
-        if read is None:
-            raise ValueError(f"a {kind.__name__} has no {_shown(name)}")
-        try:
-            values[name] = read(value)
-        except ValueError as error:
-            raise ValueError(f"'{name}': {error}") from None
+    try:
+        for name, value in form.items():
+            values[name] = readers[name](value)
+    except KeyError:
+        raise ValueError(f"a {kind.__name__} has no {_shown(name)}") from None
+    except ValueError as error:
+        raise ValueError(f"'{name}': {error}") from None
     try:
         return kind(**values)
     except TypeError:
@@ -527,7 +526,9 @@ def _seconds(value: object) -> float:
 def _texts(value: object) -> tuple[str, ...]:
     if not isinstance(value, list | tuple):
         raise ValueError(f"a list is expected, not {_shown(value)}")
-    return tuple(_text(word) for word in value)
+    for word in value:
+        _text(word)
+    return tuple(value)
 
 
 def _requests(value: object) -> tuple[PoolRequest, ...]:

@@ -215,8 +215,10 @@ class Moving:
     def _touch(self, step: Step, reason: str | None = None) -> None:
         if reason is not None:
             step.reason = reason
-        self._out.steps[step.key] = step
-        self._out.forgotten.pop(step.key, None)
+        out = self._out
+        out.steps[step.key] = step
+        if out.forgotten:
+            out.forgotten.pop(step.key, None)
 
     def _touch_pools(self, spec: StepSpec) -> None:
         for name, _ in spec.pool:
@@ -377,6 +379,8 @@ class Moving:
     # --- optional steps --------------------------------------------------------------------------
 
     def _optional_suppliers(self, step: Step) -> list[Step]:
+        if not self._options:
+            return []
         files = (self.graph.files.get(path) for path in step.spec.inp)
         makers = [file.producer for file in files if file is not None]
         return [s for s in (*makers, *step.needs_after.values()) if s is not None and s.spec.optional]
@@ -391,6 +395,8 @@ class Moving:
         todo = list(steps)
         while todo:
             step = todo.pop()
+            if not step.spec.optional and not step.is_needed:
+                continue
             files = (self.graph.files[path] for path in step.spec.out) if step.is_live else ()
             readers = chain.from_iterable(file.consumers.values() for file in files)
             is_needed = (

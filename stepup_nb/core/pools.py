@@ -186,19 +186,20 @@ class Pools:
 
     def is_contended(self) -> bool:
         """Tell whether a free worker would have a choice."""
-        return len(self._lines) > 1 or any(len(line.waiting) > 1 for line in self._lines.values())
+        lines = self._lines
+        return bool(lines) and (len(lines) > 1 or any(len(line.waiting) > 1 for line in lines.values()))
 
     # --- starting and ending ---
 
     def next_start(self) -> Step | None:
         """Return the step that is to start now, or None if none can."""
         if (
-            self.is_paused
+            not self._lines
+            or self.is_paused
             or self.is_draining
             or self.is_starting
             or self.shortage
             or len(self.busy) >= self.limit
-            or not self._lines
         ):
             return None
         claims: Claims = {}

@@ -100,7 +100,8 @@ class News:
             self._untold.said = [*self._untold.said, *((now, words) for words in decision.said)][-SAID:]
         if not self._server.has_subscribers():
             # Whoever wants sentences is about to subscribe: a director that replaces another is not followed yet.
-            self._untold = _Untold(said=self._untold.said)
+            if self._untold:
+                self._untold = _Untold(said=self._untold.said)
             return
         untold = self._untold
         untold.steps.update(dict.fromkeys(decision.steps))

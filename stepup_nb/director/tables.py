@@ -138,7 +138,7 @@ class Tables:
         spec, scope, state = step.spec, step.scope, step.state
         kept: Kept | Disbelieved | None = None
         if step.record is not None or step.made:
-            kept = Kept(step.record, step.products, tuple(sorted(step.made.items())))
+            kept = Kept(step.record, step.products, tuple(sorted(step.made.items())) if step.made else ())
             if isinstance(old.kept, Kept) and kept.is_same(old.kept):
                 kept = old.kept
         ended: Ended

@@ -1174,8 +1174,8 @@ def test_a_failure_of_ones_own_takes_the_strangers_result_away(path, tmp_path, m
 @pytest.mark.parametrize(
     "forgery",
     [
-        "UPDATE result SET record = record._replace('abab', 'cdcd') WHERE step = 1",
-        "UPDATE step SET spec = spec._replace('b1', 'b7') WHERE id = 1",
+        "UPDATE result SET record = replace(record, 'abab', 'cdcd') WHERE step = 1",
+        "UPDATE step SET spec = replace(spec, 'b1', 'b7') WHERE id = 1",
         "UPDATE name SET key = x'72756e' WHERE id = 1",
         "UPDATE result SET record = (SELECT record FROM result WHERE step = 2),"
         " seal = (SELECT seal FROM result WHERE step = 2) WHERE step = 1",
