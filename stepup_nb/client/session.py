@@ -434,8 +434,8 @@ class Session:
         found: list[Any] = []
         base = os.path.join(self.place.root, str(workdir or "."))
         for path in _flat(paths):
-            is_text = isinstance(path, str) and "\0" not in base + path
-            if not is_text or not glob.has_magic(path) or os.path.lexists(os.path.join(base, path)):
+            is_pattern = isinstance(path, str) and glob.has_magic(path) and "\0" not in base + path
+            if not is_pattern or os.path.lexists(os.path.join(base, path)):
                 found.append(path)
                 continue
             matches = sorted(
@@ -823,8 +823,10 @@ def check(report: Mapping[str, Any]) -> None:
 def _flat(value: Any) -> list[Any]:
     if value is None:
         return []
+    if isinstance(value, str | bytes):
+        return [value]
     if isinstance(value, os.PathLike):
         return [os.fspath(value)]
-    if isinstance(value, str | bytes) or not isinstance(value, Iterable):
+    if not isinstance(value, tuple | list | Iterable):
         return [value]
     return [word for one in value for word in _flat(one)]

@@ -11,6 +11,7 @@ import re
 import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from stepup_nb.core.errors import UsageError
@@ -213,25 +214,33 @@ def path_in(root: str, workdir: str, path: object, *, option: str = "a path") ->
         SNB-102 for what cannot be a path of a file.
     """
     text = _path(path, option)
-    if not text.strip() or "\0" in text or len(text.encode(errors="replace")) >= _LONGEST_PATH:
+    # No character takes more than four bytes: most names are measured without a copy.
+    is_short = 4 * len(text) < _LONGEST_PATH or len(text.encode(errors="replace")) < _LONGEST_PATH
+    if not text.strip() or "\0" in text or not is_short:
         raise _no_path(path, option)
-    if text.partition("/")[0] == "~":
+    if text[0] == "~" and text.partition("/")[0] == "~":
         raise UsageError(
             "SNB-102",
             f"{_quoted(path)} in {option} begins with '~'.",
             "only a shell makes the home directory of that",
             "write the path in full, or './~' for a folder of that name",
         )
-    top = _normal(root)
-    full = _normal(posixpath.join(top, _path(workdir, "--workdir"), text))
+    base, top, prefix = _base(root, _path(workdir, "--workdir"))
+    full = _normal(posixpath.join(base, text))
     if full == top:
         return "."
-    prefix = top if top.endswith("/") else top + "/"
     found = full.removeprefix(prefix)
     if not found.strip():
         # As of "./ ": possible, and a mistake.
         raise _no_path(path, option)
     return found
+
+
+@lru_cache(maxsize=64)
+def _base(root: str, workdir: str) -> tuple[str, str, str]:
+    """Return where relative paths start, and the root without and with a slash at its end."""
+    top = _normal(root)
+    return posixpath.join(top, workdir), top, top if top.endswith("/") else top + "/"
 
 
 def pattern_in(root: str, here: str, pattern: str) -> str:
@@ -361,7 +370,7 @@ def _check_names(action: str, options: Mapping[str, Any]) -> None:
             "",
             f"use one of {', '.join(ACTIONS)}",
         )
-    for option in sorted(options.keys() - _KEYWORDS):
+    for option in sorted(options.keys() - _KEYWORDS) if not options.keys() <= _KEYWORDS else ():
         hint = did_you_mean(option, _KEYWORDS) or "."
         raise UsageError(
             "SNB-119",
@@ -374,7 +383,7 @@ def _check_names(action: str, options: Mapping[str, Any]) -> None:
 def _words(value: Any) -> list[Any]:
     if value is None:
         return []
-    if isinstance(value, str | bytes) or not isinstance(value, Iterable):
+    if isinstance(value, str | bytes) or not isinstance(value, tuple | list | Iterable):
         return [value]
     return [word for one in value for word in _words(one)]
 
@@ -410,6 +419,8 @@ def _name(name: object, what: str) -> str:
 
 
 def _shell(shell: object, action: str) -> tuple[str, ...]:
+    if shell is LINE_SHELL:
+        return LINE_SHELL
     why = "it has no words"
     words: list[Any] = []
     if action == "runpy":
@@ -442,7 +453,7 @@ def _command(action: str, command: object, given: Mapping[str, list[str]]) -> st
             "SNB-101", "The command has a NUL character in it.", "no shell can take it", "leave it out"
         )
     text = fill_in(command.strip("\n"), given)
-    size = len(text.encode(errors="surrogatepass"))
+    size = len(text) if text.isascii() else len(text.encode(errors="surrogatepass"))
     if size > _LONGEST:
         raise UsageError(
             "SNB-101",
@@ -471,7 +482,10 @@ def fill_in(command: str, given: Mapping[str, list[str]]) -> str:
         paths = given.get(match[1] or match[2])
         return " ".join(shlex.quote(path) for path in paths) if paths else match[0]
 
-    return re.sub(r"(?<!\$)\$(?:\{(inp|out|vol)\}|(inp|out|vol)\b)", put_in, command)
+    return _LISTED.sub(put_in, command) if "$" in command else command
+
+
+_LISTED = re.compile(r"(?<!\$)\$(?:\{(inp|out|vol)\}|(inp|out|vol)\b)")
 
 
 def argv(spec: StepSpec, python: str = "python3", runner: str = "runner.py") -> list[str]:
