@@ -131,8 +131,7 @@ class Engine(Amending):
         is_to_run = step.force or step.record is None
         paths = spec.inp if is_to_run else (*spec.inp, *spec.out)
         globs = () if is_to_run or step.products is None else searches(step.products.globs)
-        files, now = self.graph.files, self._turn
-        if globs or any(files[path].told != now for path in paths):
+        if globs or not self._are_fresh(paths):
             step.token = self._look(paths, Looking("check", step), globs)
         else:
             # Among them those whose only input was made just now, and looked at to know that it was.
@@ -211,7 +210,6 @@ class Engine(Amending):
             )
         step.why = tuple(why)
         step.is_outdated = True
-        step.checked = self._turn
         if words := self._pool_obstacle(step):
             self._move(step, PENDING, words)
         else:
@@ -281,7 +279,7 @@ class Engine(Amending):
         self._out.jobs[job.id] = job
         if self.narrator is not None:
             self.narrator.started(step, job, overtaken, is_reserved=is_reserved)
-        if spec.inp and step.checked != self._turn:
+        if not self._are_fresh(spec.inp):
             # It stood in line for a while: are the inputs still those of the check?
             step.token = self._look(spec.inp, Looking("confirm", step, job))
         else:

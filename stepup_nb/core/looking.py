@@ -48,6 +48,11 @@ class Seeing(Moving):
         self._out.instructions.append(LookAt(token, files, globs))
         return token
 
+    def _are_fresh(self, paths: Iterable[str]) -> bool:
+        """Tell whether all these files were looked at for this very turn: there is no need to look again."""
+        files, now = self.graph.files, self._turn
+        return all(files[path].told == now for path in paths)
+
     def _known(self, path: str) -> FileHash | None:
         file = self.graph.files.get(path)
         return file.look if file is not None and isinstance(file.look, FileHash) else None

@@ -392,8 +392,6 @@ class Step:
     """The last check found it outdated, and no file changed since."""
     why: tuple[str, ...] = ()
     """What exactly was outdated at that check."""
-    checked: int = 0
-    """The turn of the last check: a start in the same turn needs no second look at the inputs."""
     job: Job | None = None
     """Its live job, if there is one; also one that is being stopped."""
     last: Job | None = None

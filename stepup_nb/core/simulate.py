@@ -157,14 +157,15 @@ class _Imagined(Scheduler):
         if step is None:
             return
         step.token = 0
-        if looking.purpose == "confirm" and job is not None:
-            self._launch(step, job)
-            return
+        is_verifying = looking.purpose == "verify"
+        for path in (*step.spec.inp, *step.spec.out) if is_verifying else step.spec.inp:
+            self.graph.files[path].told = self._turn
         if job is None:
             self._checked(step, {})
+        elif not is_verifying:
+            self._launch(step, job)
+            return
         else:
-            for path in (*job.reads, *job.writes):
-                self.graph.files[path].told = self._turn
             self._gone(job)
             self._end(step, job, Outcome.SUCCEEDED, job.why)
         self._settle()

@@ -30,6 +30,15 @@ def test_what_was_made_just_now_is_not_looked_at_a_second_time_for_its_readers()
     assert sim.story("running") == ["0 make running", "3 use running"]
 
 
+def test_who_stood_in_line_need_not_look_at_what_was_looked_at_when_the_slot_became_free() -> None:
+    sim = Sim(takes_look=2.0, workers=1)
+    sim.write("given", "x")
+    for name in ("first", "second"):
+        sim.step(name, inp=("given",), takes=1.0)
+    sim.run()
+    assert sim.story("running") == ["2 first running", "5 second running"]
+
+
 def test_an_input_that_vanishes_while_its_step_is_in_line_calls_it_back() -> None:
     sim = Sim(files={"a": "1"}, pools={"p": 0})
     sim.step("use", inp="a", pool="p")
