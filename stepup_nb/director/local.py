@@ -171,7 +171,7 @@ class LocalExecutor(Executor):
         self._tails: OrderedDict[int, tuple[bytes, bytes]] = OrderedDict()
         self._sums: dict[int, Sums] = {}
         """Of the same jobs."""
-        self._buffer = memoryview(bytearray(CHUNK))
+        self._buffer = bytearray(CHUNK)
         self._ooms = processes.oom_kills()
         self._watched: set[int] = set()
 

@@ -182,7 +182,7 @@ class Pipe:
         fresh = min(self.total - seen, most)
         return bytes(self._tail[-fresh:]) if fresh > 0 else b""
 
-    def read(self, buffer: memoryview) -> int | None:
+    def read(self, buffer: bytearray) -> int | None:
         """Take in one bufferful. Return its size, 0 when all writers are gone, None when there is nothing."""
         try:
             size = os.readv(self.fd, [buffer])
@@ -191,7 +191,8 @@ class Pipe:
         if size:
             if self.total <= _MUCH < self.total + size:
                 self._widen()
-            self._take(buffer[:size])
+            self.lines += buffer.count(b"\n", 0, size)
+            self._take(memoryview(buffer)[:size])
         return size
 
     def close(self) -> None:
@@ -216,7 +217,6 @@ class Pipe:
     def _take(self, piece: memoryview) -> None:
         room = self._folder.cap - self.total
         self.total += len(piece)
-        self.lines += bytes(piece).count(b"\n")
         if room > 0 and not self.problem:
             self._store(piece[:room])
         keep = TAIL if room >= len(piece) else END
@@ -300,7 +300,7 @@ class Output:
         sizes = [pipe.total for pipe in self.pipes]
         return _found(self._folder, self._job, self._order, sizes, place, most, is_last, lambda: lines)
 
-    def read(self, which: int, buffer: memoryview) -> int | None:
+    def read(self, which: int, buffer: bytearray) -> int | None:
         """Take in one bufferful of stdout (0) or stderr (1); see `Pipe.read`."""
         size = self.pipes[which].read(buffer)
         if size and len(self._order) < PIECES:
@@ -311,7 +311,7 @@ class Output:
                 self._order.append(piece)
         return size
 
-    def drain(self, buffer: memoryview) -> bool:
+    def drain(self, buffer: bytearray) -> bool:
         """Take in all that is in the pipes now. Return whether there was anything.
 
         Only for a job of which no process is left: a live one could keep us here.

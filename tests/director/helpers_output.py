@@ -9,7 +9,7 @@ class Writer:
     """A job without a process: an `Output` and the writing ends of its pipes."""
 
     def __init__(self, folder: LogFolder, job: int = 1) -> None:
-        self.buffer = memoryview(bytearray(CHUNK))
+        self.buffer = bytearray(CHUNK)
         out, self.stdout = os.pipe2(os.O_CLOEXEC)
         err, self.stderr = os.pipe2(os.O_CLOEXEC)
         os.set_blocking(out, False)
