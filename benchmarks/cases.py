@@ -86,7 +86,7 @@ processes = whole()
 cpu, begin = ticks(*processes), time.perf_counter()
 {declare}
 declared = time.perf_counter()
-session().wait()
+check(session().wait())
 wall = time.perf_counter() - begin
 assert stepup_nb.status()["counts"] == {{"SUCCEEDED": {number}}}
 answer(wall=wall, cpu=ticks(*processes) - cpu, declared=declared - begin, rss=resident(processes[1]))
@@ -292,7 +292,7 @@ session().set_workers(2)
 started, processes = time.perf_counter(), whole()
 for command, inp, out, limit in edges: runsh(command, inp=inp, out=out)
 declared = time.perf_counter()
-session().wait()
+check(session().wait())
 wall = time.perf_counter() - begin
 director = ticks(processes[1])
 status = stepup_nb.status()
@@ -413,7 +413,7 @@ alone = load(1.0)
 with stepup_nb.api.hold():
     for number in range({number}): runsh(f"true {{number}}")
 cell = load({seconds})
-session().wait()
+check(session().wait())
 answer(wall=span(), cell=cell / alone)
 """
 
@@ -422,7 +422,7 @@ session().set_workers(2)
 runsh("true").wait()
 with stepup_nb.api.hold():
     for number in range({number}): runsh(f"true {{number}}")
-session().wait()
+check(session().wait())
 rows = [row for row in stepup_nb.history() if row["step"] != "runsh true"]
 answer(wall=max(row["ended"] for row in rows) - min(row["started"] for row in rows))
 """
@@ -645,12 +645,12 @@ def python_steps() -> Case:
     """13: steps that are Python scripts."""
     graph = [Edge(f"{sys.executable} -c pass")] * 200
     code = """
-write = Path("nothing.py").write_text("pass\\n")
+Path("nothing.py").write_text("#!/usr/bin/env python3\\n")
+os.chmod("nothing.py", 0o755)
 session().set_workers(2)
-processes = whole()
 begin = time.perf_counter()
 for number in range(200): runpy("nothing.py")
-session().wait()
+check(session().wait())
 answer(wall=time.perf_counter() - begin)
 """
     return Case(
@@ -700,7 +700,7 @@ OVERLAP = """
 session().set_workers(8)
 pool("two", 2)
 for number in range(20): runsh("sleep 0.2", pool="two")
-session().wait()
+check(session().wait())
 rows = stepup_nb.history()
 answer(wall=max(r["ended"] for r in rows) - min(r["started"] for r in rows))
 """
@@ -715,7 +715,7 @@ def median(count, prefix):
     return statistics.median(times), max(times)
 session().set_workers(60)
 quiet = median(100, "a")
-session().wait()
+check(session().wait())
 for number in range(50): runsh(f"sleep 30; true {number}")
 busy = median(100, "b")
 session().cancel(all=True)

@@ -20,7 +20,7 @@ import psutil
 from distributed import Client, Security
 
 from stepup_nb.client.launch import ProcessHost
-from stepup_nb.client.session import Place, Session
+from stepup_nb.client.session import Place, Session, check
 from stepup_nb.director import dask_cluster
 
 
@@ -44,7 +44,7 @@ def by_us(session: Session, number: int) -> float:
     began = time.perf_counter()
     for count in range(number):
         session.declare("runsh", "/bin/true", name=f"step {before + count}")
-    session.wait()
+    check(session.wait())
     took = time.perf_counter() - began
     assert len(session.history()) == before + number
     return took

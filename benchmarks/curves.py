@@ -15,7 +15,7 @@ def cell():
     session().open_scope("cell:1", ScopeKind.CELL, "a cell")
     for number in range({number}): {declare}
     session().close_scope("cell:1", is_ok=True)
-    session().wait()
+    check(session().wait())
 
 def timed():
     cpu, begin = ticks(processes[1]), time.perf_counter()

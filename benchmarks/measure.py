@@ -50,6 +50,7 @@ SESSION = """
 import stepup_nb
 from stepup_nb.api import pool, runsh, runpy
 from stepup_nb.client.current import session
+from stepup_nb.client.session import check
 def whole():
     # The kernel, its director, and the guard between them, each with the children that it waited for.
     director = session().connect().greeting["director_pid"]
