@@ -161,6 +161,11 @@ class Publisher:
         """Let an output be about more steps."""
         with self._lock:
             self._learn(live, names)
+            self._soil(live)
+
+    def _soil(self, live: Live) -> None:
+        if not live.is_dirty:
+            # Else the other thread knows when it is to draw it: a loop of declarations shall not wake it each time.
             live.is_dirty = True
             self._wake.notify_all()
 
@@ -183,8 +188,7 @@ class Publisher:
     def touch(self, live: Live) -> None:
         """Take note that an output is to be drawn anew."""
         with self._lock:
-            live.is_dirty = True
-            self._wake.notify_all()
+            self._soil(live)
 
     def flush(self, lives: Iterable[Live] | None = None, timeout: float = 2.0) -> None:
         """Bring outputs up to date now, and return when the updates are out."""
