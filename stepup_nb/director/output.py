@@ -47,6 +47,8 @@ def decode(tail: bytes, is_final: bool) -> str:
     is_final
         False while the rest of a character that they end in can still come.
     """
+    if not tail:
+        return ""
     start = 0
     while start < min(3, len(tail)) and tail[start] & 0xC0 == 0x80:
         start += 1
