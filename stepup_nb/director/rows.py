@@ -129,19 +129,29 @@ def from_blob(blob: bytes) -> str:
 class Work:
     """What one transaction writes, and what is known to be stored once it has."""
 
-    __slots__ = ("after", "rows")
+    __slots__ = ("after", "is_due", "rows")
 
     def __init__(self) -> None:
         self.rows: dict[str, list[tuple[Any, ...]]] = {}
         self.after: list[tuple[dict[Any, Any], Any, Any]] = []
+        self.is_due = False
+        """Something of it has to be written before anything follows from it."""
 
-    def add(self, statement: str, row: tuple[Any, ...]) -> None:
+    def add(self, statement: str, row: tuple[Any, ...], *, is_due: bool = True) -> None:
         """Have a statement carried out with the values of a row."""
+        self.is_due = self.is_due or is_due
         rows = self.rows.get(statement)
         if rows is None:
             self.rows[statement] = [row]
         else:
             rows.append(row)
+
+    def join(self, later: Work) -> None:
+        """Have what somebody else wants written, too, after all that is in here."""
+        for statement, rows in later.rows.items():
+            self.rows.setdefault(statement, []).extend(rows)
+        self.after += later.after
+        self.is_due = self.is_due or later.is_due
 
     def know(self, table: dict[Any, Any], name: Any, row: Any) -> None:
         """Take note of a table's row once it is stored; None: there is none any more."""

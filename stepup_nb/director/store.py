@@ -11,7 +11,7 @@ import secrets
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from hmac import compare_digest
 from typing import Any
@@ -51,6 +51,8 @@ KEPT_JOBS = 30
 """Jobs of one step that the history keeps."""
 
 _PRUNED_AT_ONCE = 5000
+_POSTPONED = 1000
+"""Rows that can wait which are written all the same."""
 """Jobs that one pruning drops: some 20 ms."""
 
 
@@ -118,6 +120,8 @@ class Store:
         self._run = secrets.token_hex(8)
         self._is_tidy = True
         """All that was committed is in the one file."""
+        self._postponed = Work()
+        """What can wait for the next transaction, or for a moment in which nothing else is to be done."""
         self._restored: Restored | None = None
         """What was read when it was opened, as long as nothing was written since."""
         self._interrupted: tuple[int, ...] = ()
@@ -311,6 +315,8 @@ class Store:
             # Whoever removes a file of a session that does nothing any more wants it forgotten.
             self.rescue()
         if not self.is_in_memory and not self.moved():
+            with suppress(StoreFull):
+                self._catch_up()
             try:
                 if not self._tables.unfinished:
                     self._db.execute("DELETE FROM setting WHERE name = 'run'")
@@ -334,7 +340,7 @@ class Store:
         forgotten: Collection[str] = (),
         settings: Mapping[str, Any] | None = None,
     ) -> None:
-        """Write all that a decision changed, in one transaction.
+        """Write all that a decision changed, in one transaction; what nothing follows from, with a later one.
 
         Parameters
         ----------
@@ -353,8 +359,17 @@ class Store:
             Nothing was written for now; the same call may succeed later.
         """
         work = self._tables.changes(decision, tails, forgotten, settings)
-        if work.rows:
+        if work.is_due:
             self._commit(work)
+        elif work.rows:
+            self._postponed.join(work)
+            if sum(map(len, self._postponed.rows.values())) >= _POSTPONED:
+                self._catch_up()
+
+    def _catch_up(self) -> None:
+        """Write what could wait until now."""
+        if self._postponed.rows:
+            self._commit(Work())
 
     def set(self, name: str, value: Any) -> None:
         """Remember one setting, which may be any JSON; raise as `save` does."""
@@ -364,6 +379,11 @@ class Store:
         if not self.is_homeless and self.moved():
             # What is told after this must be where the next session looks for it.
             self.rescue()
+        if self._postponed.rows:
+            # What waits keeps waiting should this fail.
+            work, later = Work(), work
+            work.join(self._postponed)
+            work.join(later)
         try:
             self._transact(work)
         except sqlite3.Error as error:
@@ -373,6 +393,7 @@ class Store:
                 raise
             self._renew(f"SNB-310 '{schema.shown(self.path)}' broke while it was in use ({error})")
             self._transact(work)
+        self._postponed = Work()
 
     def _transact(self, work: Work) -> None:
         db = self._db
@@ -623,6 +644,7 @@ class Store:
         StoreFull
             Not all of it fitted; nothing is lost, and a later call may succeed.
         """
+        self._catch_up()
         if self.is_in_memory:
             return
         try:

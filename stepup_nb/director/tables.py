@@ -167,7 +167,8 @@ class Tables:
             text = spec_words(step)
         row = Row(old.id, spec, text, declared, ended, kept)
         if text is not old.text or declared != old.declared:
-            self._put_step(work, row)
+            is_due = text is not old.text or _is_grave(old.declared, declared)
+            self._put_step(work, row, is_due=is_due)
         if kept is not old.kept or (text is not old.text and isinstance(kept, Kept)):
             self._put_result(work, key, row)
         elif ended != old.ended:
@@ -179,7 +180,7 @@ class Tables:
             )
         work.know(self._rows, key, row)
 
-    def _put_step(self, work: Work, row: Row) -> None:
+    def _put_step(self, work: Work, row: Row, *, is_due: bool = True) -> None:
         seq, number, is_retired, scope, kind, cell = row.declared
         work.add(
             "INSERT OR REPLACE INTO step (id, seq, number, is_retired, scope_id, scope_kind, cell, spec)"
@@ -194,6 +195,7 @@ class Tables:
                 to_blob(cell),
                 row.text,
             ),
+            is_due=is_due,
         )
 
     def _put_result(self, work: Work, key: str, row: Row) -> None:
@@ -452,3 +454,12 @@ class Tables:
                 )
                 work.know(self._rows, key, row._replace(kept=kept))
         return believed, work
+
+
+def _is_grave(old: Declared, new: Declared) -> bool:
+    """Tell whether it must not be lost by whom, and in which place, a step was declared.
+
+    What can be lost is the order, the title of a cell (the number of its execution is in it), and scopes that nobody
+    finds again: whoever runs a cell another time shall not pay for each of its steps that is done.
+    """
+    return old[1:3] != new[1:3] or (old[3] != new[3] and not {old[4], new[4]} <= {"run", "session"})

@@ -8,6 +8,8 @@ from collections import Counter
 
 import pytest
 
+from stepup_nb.core.model import ScopeKind
+
 STEPS = 200
 
 
@@ -61,3 +63,22 @@ def test_a_step_takes_so_many_system_calls_and_statements_and_no_more(counted, n
     assert calls["posix_spawn"] == 1.0
     assert sum(calls.values()) <= 32, calls
     assert sum(statements.values()) <= 6, statements
+
+
+def test_a_cell_that_is_run_again_takes_no_transaction_for_each_step_that_is_done(counted, notebook):
+    session = notebook.begin(workers=2)
+
+    def cell(execution: int) -> None:
+        session.open_scope("cell:1", ScopeKind.CELL, f"cell [{execution}] 'for number in'")
+        for number in range(STEPS):
+            session.declare("runsh", f"true {number}")
+        session.close_scope("cell:1", is_ok=True)
+        session.wait()
+
+    cell(1)
+    counted.is_on = True
+    cell(2)
+    counted.is_on = False
+    statements = per_step(counted.statements)
+    print(f"{sum(statements.values()):.2f} statements {statements}")
+    assert statements.get("executemany", 0.0) <= 0.1, statements

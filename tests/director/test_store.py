@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import closing, nullcontext
 from pathlib import Path
 
 import pytest
@@ -141,6 +142,82 @@ def test_what_only_waits_costs_no_write(path):
         made.reason = "job 1" if state is StepState.SUCCEEDED else "its files are being looked at"
         store.save(decision(made, File("b1", look=LOOK)), no_tails)
     assert store._db.total_changes == before
+    store.close()
+
+
+def declared_again(made, title="In [9]: for x in range(3)", scope="cell-1", kind=ScopeKind.CELL):
+    made.scope = Scope(scope, kind, title)
+    return decision(made)
+
+
+@pytest.mark.parametrize("end", ["a quiet moment", "another step", "the end"])
+def test_that_a_cell_was_run_again_is_written_when_something_else_is_or_nothing_else_is_to_be_done(
+    path, tmp_path, end
+):
+    store = Store.open(path)
+    made, other = step(1), step(2)
+    run(store, made, 1)
+    before = store._db.total_changes
+    store.save(declared_again(made), no_tails)
+    assert store._db.total_changes == before
+    if end == "a quiet moment":
+        store.checkpoint()
+    elif end == "another step":
+        start(store, other, 2)
+    else:
+        store.close()
+    with closing(sqlite3.connect(path)) if end == "the end" else nullcontext(store._db) as db:
+        assert db.execute("SELECT cell FROM step WHERE id = 1").fetchone() == (b"In [9]: for x in range(3)",)
+    store.close()
+
+
+def test_what_a_later_session_would_miss_is_written_at_once(path):
+    store = Store.open(path)
+    made = step(1)
+    run(store, made, 1)
+    for change in (
+        lambda: declared_again(made, scope="cell-2"),
+        lambda: declared_again(made, scope="run:1", kind=ScopeKind.RUN),
+        lambda: setattr(made, "is_retired", True) or decision(made),
+    ):
+        before = store._db.total_changes
+        store.save(change(), no_tails)
+        assert store._db.total_changes > before
+    before = store._db.total_changes
+    store.save(declared_again(made, scope="run:2", kind=ScopeKind.RUN), no_tails)
+    assert store._db.total_changes == before
+    store.close()
+
+
+def test_what_waits_does_not_pile_up(path):
+    store = Store.open(path)
+    made = step(1)
+    run(store, made, 1)
+    before = store._db.total_changes
+    for number in range(1000):
+        assert store._db.total_changes == before
+        store.save(declared_again(made, title=f"In [{number}]"), no_tails)
+    assert store._db.total_changes > before
+    store.close()
+
+
+def test_what_waits_is_not_lost_on_a_full_disk(mounted):
+    place = mounted("size=400k")
+    store = Store.open(place / "x.stepup.db")
+    made = step(1)
+    run(store, made, 1)
+    store.checkpoint()
+    ballast = place / "ballast"
+    with ballast.open("wb", buffering=0) as file:
+        write_until_full(file)
+    store.save(declared_again(made, title="In [9]: " + "x" * 20_000), no_tails)
+    with pytest.raises(StoreFull):
+        store.checkpoint()
+    ballast.unlink()
+    store.checkpoint()
+    store.close()
+    store = Store.open(place / "x.stepup.db")
+    assert steps_of(store)[made.key].cell.startswith("In [9]")
     store.close()
 
 
