@@ -40,6 +40,11 @@ class LocalCluster:
                 process.kill()
         self.process.wait()
         psutil.wait_procs(tree, timeout=20)
+        for pipe in (self.process.stdin, self.process.stdout):
+            if pipe is not None:
+                # What it wrote last nobody reads: the other end is gone.
+                with contextlib.suppress(BrokenPipeError):
+                    pipe.close()
 
 
 class ClusterOfHosts(LocalCluster):

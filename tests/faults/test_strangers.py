@@ -126,7 +126,7 @@ def test_a_stranger_who_edits_what_was_recorded_here_is_found_out(notebook):
         (words,) = db.execute("SELECT record FROM result").fetchone()
         digest = re.search(r"blake3:\w+|[0-9a-f]{64}", words)
         assert digest is not None, words
-        db.execute("UPDATE result SET record = record._replace(?, ?)", (digest[0], digest[0][::-1]))
+        db.execute("UPDATE result SET record = replace(record, ?, ?)", (digest[0], digest[0][::-1]))
     session = notebook.begin()
     session.declare("runsh", "echo a > a", name="make a", out="a").wait()
     assert (len(session.history()), notebook.read("a")) == (2, "a\n")
