@@ -61,6 +61,8 @@ class Live:
         """Somebody waits for its next update."""
         self.is_busy = False
         """It is being drawn and sent."""
+        self.is_new = True
+        """What its steps had declared before it was followed has not been asked for."""
 
     def draw(self, rows: list[Row], event: Row) -> Bundle:
         """Return the output for the rows of its steps and the last event."""
@@ -148,6 +150,8 @@ class Publisher:
         with self._lock:
             self._lives[live.display_id] = live
             self._learn(live, live.steps)
+            # Events may have told of a plan's steps while nobody knew that its record is about them.
+            live.is_dirty = live.is_dirty or live.has_children
             if not self._threads and not self._is_closed:
                 self._threads = [
                     threading.Thread(target=self._read, name="stepup-events", daemon=True),
@@ -392,7 +396,8 @@ class Publisher:
         live.is_dirty = live.is_urgent = False
         live.is_busy = True
         live.last_sent = now
-        unknown = [name for name, row in live.steps.items() if "state" not in row]
+        is_first, live.is_new = live.is_new and live.has_children, False
+        unknown = [name for name, row in live.steps.items() if is_first or "state" not in row]
         if unknown:
             self._lock.release()
             try:
