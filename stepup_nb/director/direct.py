@@ -10,7 +10,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 
-SHELL = ("/bin/sh", "-c")
+from stepup_nb.core.declare import LINE_SHELL
 
 _PLAIN = re.compile(r"[\w./+@,-][\w./+@%,:-]*(?:[ \t]+[\w./+@%,:=-]+)*", re.ASCII)
 """Words that every shell leaves as they are; the first is no assignment."""
@@ -48,7 +48,7 @@ def direct(argv: Sequence[str], env: Mapping[str, str]) -> tuple[str, list[str]]
     env
         Its environment. The current directory is that in which it is to be started.
     """
-    if len(argv) != 3 or (argv[0], argv[1]) != SHELL or _PLAIN.fullmatch(argv[2]) is None:
+    if len(argv) != 3 or (argv[0], argv[1]) != LINE_SHELL or _PLAIN.fullmatch(argv[2]) is None:
         return None
     words = argv[2].split()
     name, path = words[0], env.get("PATH")

@@ -153,6 +153,23 @@ def test_steps_that_join_are_shown_with_all_that_is_known_of_them(session, publi
     assert screen.last("record") == "A=SUCCEEDED B=SUCCEEDED"
 
 
+def test_what_a_plan_declared_before_its_record_was_followed_is_in_it(session, publisher, screen, tmp_path):
+    sign(publisher, "other", run(session, "true"))
+    until(lambda: screen.last("other") == "true=SUCCEEDED")
+    plan = tmp_path / "plan.py"
+    plan.write_text("#!/usr/bin/env python3\nfrom stepup.core.api import runsh\nrunsh('echo child')\n")
+    plan.chmod(0o755)
+    name = session.boot("plan.py").name
+    session.wait()
+    # Its steps have been told of by now, while nobody wanted to know; of the plan itself the row is known.
+    publisher.flush()
+    live = Sign("late")
+    live.has_children = True
+    live.steps = {row["name"]: row for row in session.known_rows([name])}
+    publisher.follow(live)
+    until(lambda: screen.last("late") == "./plan.py=SUCCEEDED child=SUCCEEDED")
+
+
 def test_an_output_that_is_dropped_stays_as_it_is(session, publisher, screen):
     live = sign(publisher, "record", run(session, "echo A"))
     session.wait()
