@@ -33,8 +33,15 @@ class LocalCluster:
 
     def close(self) -> None:
         """End it at once, with all that it has started: who loses its parent may fall to this process."""
-        tree = [psutil.Process(self.process.pid)] if self.process.poll() is None else []
-        tree += [child for process in tree for child in process.children(recursive=True)]
+        tree: list[psutil.Process] = []
+        found = [psutil.Process(self.process.pid)] if self.process.poll() is None else []
+        while found:
+            for process in found:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    # So that it starts nobody whom we then do not know.
+                    process.suspend()
+            tree += found
+            found = [child for child in tree[0].children(recursive=True) if child not in tree]
         for process in tree:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()

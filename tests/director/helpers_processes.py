@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from stepup_nb.core.messages import JobBegan, JobEnded, JobLost, JobNotStarted
-from stepup_nb.director import clusters
+from stepup_nb.director import clusters, processes
 from stepup_nb.director.executor import CannotStart, Executor
 from stepup_nb.director.local import LocalExecutor
 from stepup_nb.director.output import LogFolder
@@ -52,6 +52,19 @@ def alive(word: str) -> list[int]:
     return found
 
 
+def children() -> dict[int, str]:
+    """Return our children, with how the system shows each."""
+    found = {}
+    for pid in processes.children(os.getpid()):
+        try:
+            words = Path(f"/proc/{pid}/cmdline").read_text(errors="replace").replace("\0", " ")
+            found[pid] = f"{processes.look(pid)} {words}"
+        except OSError:
+            # Reaped meanwhile.
+            continue
+    return found
+
+
 class Gate:
     """What a command waits for with ``read x < gate``."""
 
@@ -79,6 +92,7 @@ class World:
         python: Sequence[str] = (),
     ) -> None:
         self.folder = folder
+        self._others = children()
         self.reactor = Reactor()
         self.ended: dict[int, JobEnded] = {}
         self.refused: dict[int, JobNotStarted] = {}
@@ -148,9 +162,15 @@ class World:
         return self.executor.read_log(job, "stderr", 0, 1 << 30)
 
     def close(self) -> None:
-        """Kill what is left, and give everything back."""
+        """Kill what is left, give everything back, and see that nobody outlives this world who was not there before."""
         self.executor.close()
         self.reactor.close()
+        left = self.left()
+        assert not left, f"a process outlived its test: {left}"
+
+    def left(self) -> dict[int, str]:
+        """Return the children that were not there before."""
+        return {pid: words for pid, words in children().items() if pid not in self._others}
 
     def _take(self, report: JobBegan | JobEnded | JobNotStarted | JobLost) -> None:
         if isinstance(report, JobBegan):

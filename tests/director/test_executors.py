@@ -1,6 +1,5 @@
 """What holds for every executor: on this machine, and on a cluster. Real processes, a real Dask cluster."""
 
-import os
 import signal
 import sys
 import textwrap
@@ -9,8 +8,6 @@ from pathlib import Path
 
 import pytest
 from director.helpers_processes import ClusterWorld, World, alive, python
-
-from stepup_nb.director import processes
 
 
 @pytest.fixture(params=["local", "dask"])
@@ -26,14 +23,12 @@ def grace():
 @pytest.fixture
 def world(request, tmp_path, kind, grace):
     cluster = request.getfixturevalue("cluster") if kind == "dask" else None
-    others = set(processes.children(os.getpid()))
     if cluster is None:
         world = World(tmp_path, grace=grace)
     else:
         world = ClusterWorld(tmp_path, cluster.address, cluster.security, grace)
     yield world
     world.close()
-    assert set(processes.children(os.getpid())) <= others, "a process outlived its test"
 
 
 with_little_grace = pytest.mark.parametrize("grace", [0.3])

@@ -12,7 +12,7 @@ from director.helpers_processes import Gate, World
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stepup_nb.director import output, processes
+from stepup_nb.director import output
 from stepup_nb.director.output import END, PIECES, TAIL, LogFolder, decode, stored
 
 
@@ -21,7 +21,6 @@ def world(tmp_path):
     world = World(tmp_path)
     yield world
     world.close()
-    assert processes.children(os.getpid()) == [], "a process outlived its test"
 
 
 @pytest.fixture
