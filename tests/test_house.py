@@ -84,6 +84,7 @@ ALLOWED_IN_ONE_FILE = {
     ("core/words.py", "signal"),
     # A program of its own, to which what lies beside it has no longer name.
     ("plan/runner.py", "warm"),
+    ("plan/warm.py", "ending"),
     # Loaded only when somebody asks for a cluster, and in the processes of its workers.
     *(
         (f"director/{name}.py", "distributed")

@@ -22,6 +22,8 @@ _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 _sockets: Any = None
 """`_socket`, where this process has it without its being imported."""
+_ending: Any = None
+"""What knows how this process may end, where it was forked; see `stepup_nb.plan.ending`."""
 
 
 def main(argv: list[str]) -> int:
@@ -62,12 +64,23 @@ def main(argv: list[str]) -> int:
 
 def _awaited(argv: list[str]) -> list[str]:
     """Wait for a step, and return its words; see `stepup_nb.plan.warm`, which lies beside this file."""
-    global _sockets
+    global _sockets, _ending
     from warm import wait  # type: ignore[import-not-found]
 
     words: list[str]
-    words, _sockets = wait(argv)
+    words, _sockets, _ending = wait(argv, _practise)
     return words
+
+
+def _practise() -> None:
+    """Do what each step does, to no effect."""
+    exec(compile("", "<string>", "exec", dont_inherit=True), {})
+    has_shebang(__file__)
+    try:
+        local_modules(_PACKAGE)
+    except ValueError:
+        # Each step will say what is wrong with the filter.
+        pass
 
 
 def _amend(root: str, script: str | None) -> int:
@@ -257,5 +270,18 @@ def local_modules(root: str) -> list[str]:
     return sorted(found)
 
 
+def _leave(code: object) -> None:
+    """Stop at once with this exit code, where nobody can tell that from the end that Python has."""
+    status = 0 if code is None else code
+    if _ending is not None and type(status) is int and 0 <= status < 256 and _ending.is_unseen():
+        os._exit(status)
+
+
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    try:
+        _code = main(sys.argv[1:])
+    except SystemExit as _end:
+        _leave(_end.code)
+        raise
+    _leave(_code)
+    sys.exit(_code)

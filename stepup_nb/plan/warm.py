@@ -19,10 +19,14 @@ import sys
 
 TYPE_CHECKING = False  # that of typing, which takes long to import
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
 _LIMIT = 1 << 17
 """Bytes of one message; the director sends no longer ones."""
+
+_PRACTICE = 20
+"""Times that what a step does is done before; Python takes some to find its short ways."""
 
 _NAME = b"stepup-warm"
 _PR_SET_NAME, _PR_SET_MM, _PR_SET_MM_MAP = 15, 35, 14
@@ -51,23 +55,26 @@ class Unfit(Exception):
     """Steps have to be started afresh; the words say why."""
 
 
-def wait(words: list[str]) -> tuple[list[str], Any]:
-    """Serve until this process is a step's; return the words after the runner's name, and `_socket`.
+def wait(words: list[str], practise: Callable[[], None]) -> tuple[list[str], Any, Any]:
+    """Serve until this process is a step's; return the words after the runner's name, `_socket` and an `Ending`.
 
-    Where nobody asks for a server, these are the words of a script. In a server this does not return.
+    Where nobody asks for a server, the words are those of a script. In a server this does not return. `practise` does
+    what each step will do: what Python sets up for that, each step has then, and does not copy by changing it.
     """
     before, places = set(sys.modules), set(sys.path_importer_cache)
     import _socket
     import gc
 
+    from ending import Ending  # type: ignore[import-not-found]
+
     try:
         control = _socket.socket(fileno=int(words[1]))
         control.getpeername()
     except (IndexError, ValueError, OSError):
-        return words, None
+        return words, None, None
     try:
         _check(before)
-        process = _Process()
+        process, ending = _Process(), Ending()
         origins = _origins(before - {__name__})
     except (Unfit, OSError, ImportError, AttributeError) as error:
         control.send(b"unfit\0" + str(error).encode(errors="replace"))
@@ -79,8 +86,12 @@ def wait(words: list[str]) -> tuple[list[str], Any]:
     process.call(_NAME)
     control.send(b"\0\0".join((b"ready", *(b"\0".join(map(os.fsencode, paths)) for paths in origins))))
     gc.collect()
-    # A child that collects does not touch, and so copy, every object that was there before.
-    gc.freeze()
+    for _ in range(_PRACTICE):
+        practise()
+        # A child that collects does not touch, and so copy, every object that was there before.
+        gc.freeze()
+        ending.begin()
+        ending.is_unseen()
     while order := control.recv(16):
         spare = _fork(_socket, control, int(order))
         if spare is not None:
@@ -89,7 +100,7 @@ def wait(words: list[str]) -> tuple[list[str], Any]:
                 finder: Any = sys.path_importer_cache.get(folder)
                 if finder is not None:
                     finder.invalidate_caches()
-            return _become(_socket, spare, process), _socket
+            return _become(_socket, spare, process), _socket, ending
     os._exit(0)
 
 
@@ -160,7 +171,8 @@ def _origins(modules: set[str]) -> tuple[list[str], list[str], list[str]]:
     # The first is the runner's own folder.
     folders = [path for path in sys.path[1:] if path not in found and os.path.isdir(path)]
     found.update(path for path in sys.path[1:] if path not in folders)
-    found.update((os.path.abspath(sys.argv[0]), __file__))
+    own = os.path.dirname(__file__)
+    found.update(os.path.join(own, name) for name in ("runner.py", "warm.py", "ending.py"))
     return sorted(found), folders, [name + ending for name in sorted(loaded) for ending in endings]
 
 
@@ -225,40 +237,10 @@ def _become(_socket: Any, spare: Any, process: _Process) -> list[str]:
     count, _, rest = text.partition(b"\0")
     fields = rest.split(b"\0")
     words, variables = fields[: int(count)], fields[int(count) :]
-    process.show(words, _take_on(process.variables, variables))
+    process.show(words, process.take_on(variables))
     arguments = [os.fsdecode(word) for word in words]
     sys.orig_argv[2:] = arguments
     return arguments
-
-
-def _take_on(shared: list[bytes], own: list[bytes]) -> list[bytes]:
-    """Have the variables of a step, in the order in which a fresh start would have them; return them.
-
-    Parameters
-    ----------
-    shared
-        What this process was started with; the last one is in place of the step's own.
-    own
-        The step's own, each after its place among all and a colon.
-    """
-    shown = shared[:-1]
-    for variable in own:
-        place, _, text = variable.partition(b":")
-        shown.insert(int(place), text)
-    now = dict(os.environb)
-    # Python itself may set some at its start, of the locale.
-    set_by_python = {name: value for name, value in now.items() if b"%s=%s" % (name, value) not in shared}
-    wanted = dict(text.partition(b"=")[::2] for text in shown) | set_by_python
-    same = 0
-    for before, after in zip(now.items(), wanted.items(), strict=False):
-        if before != after:
-            break
-        same += 1
-    for name in list(now)[same:]:
-        del os.environb[name]
-    for name in list(wanted)[same:]:
-        os.environb[name] = wanted[name]
-    return shown
 
 
 class _Process:
@@ -277,7 +259,14 @@ class _Process:
         self._long: Any = Long
         self._keep = c.Py_INCREF
         self._words = _read("/proc/self/cmdline").split(b"\0")[:2]
-        self.variables = _read("/proc/self/environ").split(b"\0")[:-1]
+        given = _read("/proc/self/environ").split(b"\0")[:-1]
+        # The last one is in place of a step's own.
+        self._shared = given[:-1]
+        self._now = dict(os.environb)
+        # Python itself may set some at its start, of the locale.
+        self._by_python = {
+            name: value for name, value in self._now.items() if b"%s=%s" % (name, value) not in given
+        }
         self._own_name = _read("/proc/self/comm").rstrip(b"\n")
         # From "man proc_pid_stat", less the two before the name's bracket and the first.
         fields = [int(word) for word in _read("/proc/self/stat").rpartition(b") ")[2].split()[1:]]
@@ -288,6 +277,30 @@ class _Process:
     def call(self, name: bytes) -> None:
         """Set the name that tools like top show."""
         self._prctl(self._long(_PR_SET_NAME), name, self._long(0), self._long(0), self._long(0))
+
+    def take_on(self, own: list[bytes]) -> list[bytes]:
+        """Have the variables of a step, in the order in which a fresh start would have them; return them.
+
+        Parameters
+        ----------
+        own
+            The step's own, each after its place among all and a colon.
+        """
+        shown = self._shared.copy()
+        for variable in own:
+            place, _, text = variable.partition(b":")
+            shown.insert(int(place), text)
+        wanted = dict(text.partition(b"=")[::2] for text in shown) | self._by_python
+        same = 0
+        for before, after in zip(self._now.items(), wanted.items(), strict=False):
+            if before != after:
+                break
+            same += 1
+        for name in list(self._now)[same:]:
+            del os.environb[name]
+        for name in list(wanted)[same:]:
+            os.environb[name] = wanted[name]
+        return shown
 
     def show(self, words: list[bytes], variables: list[bytes]) -> None:
         """Show the words and variables of a step, as if it had been started with them."""

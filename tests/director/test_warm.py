@@ -139,6 +139,55 @@ SCRIPTS = {
         atexit.register(lambda: 1 / 0)
         atexit.register(print, "exit 2")
     """,
+    "open to the end": """
+        import gzip, io, sqlite3, sys, contextlib
+        class Out(io.RawIOBase):
+            def writable(self): return True
+            def write(self, data): print("written", bytes(data), flush=True); return len(data)
+        out = io.TextIOWrapper(io.BufferedWriter(Out())); out.write("late")
+        zipped = gzip.open("zipped.gz", "w"); zipped.write(b"x")
+        def still():
+            try: yield
+            finally: print("still", flush=True)
+        running = still(); next(running)
+        @contextlib.contextmanager
+        def entered():
+            try: yield
+            finally: print("left", flush=True)
+        context = entered(); context.__enter__()
+        async def never(): pass
+        awaited = never()
+        base = sqlite3.connect(":memory:", isolation_level=None)
+    """,
+    "what the collector does not know": """
+        class Unseen:
+            __slots__ = ()
+            def __del__(self): print("unseen", flush=True)
+        unseen = Unseen()
+    """,
+    "exit in the middle": """
+        import sys
+        def f():
+            out = open("/proc/self/fd/1", "w"); out.write("late\\n")
+            sys.exit(4)
+        f()
+    """,
+    "exit True": "import sys; sys.exit(True)",
+    "exit -1": "import sys; sys.exit(-1)",
+    "a full disk": "import os; os.dup2(os.open('/dev/full', os.O_WRONLY), 1); print('x')",
+    "a stream that was replaced": """
+        import sys
+        class Out:
+            def write(self, text): return sys.__stdout__.write(text.upper())
+            def flush(self): sys.__stdout__.write("flushed"); sys.__stdout__.flush()
+        sys.stdout = Out(); print("x")
+    """,
+    "weak references": """
+        import weakref
+        class A: pass
+        a = A(); r = weakref.ref(a, lambda r: print("gone", flush=True)); q = weakref.ref(a, print)
+    """,
+    "the collector": "import gc; gc.callbacks.append(lambda when, what: print(when, flush=True)); gc.disable()",
     "threads": """
         import threading, time
         def work(n):
