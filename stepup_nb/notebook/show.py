@@ -83,6 +83,8 @@ _PAGE = (
 )
 _TABLE = "border-collapse:collapse;margin:4px 0 8px 0;table-layout:auto"
 _CELL = "text-align:left;vertical-align:top;padding:2px 14px 2px 0;border:0;border-bottom:1px solid #8883"
+_WHOLE = 16
+"""Columns up to which a name is never broken."""
 _CODE = "background:none;padding:0;font-size:13px;white-space:pre-wrap;overflow-wrap:anywhere"
 
 
@@ -92,7 +94,9 @@ def _filled(cell: str, width: int) -> str:
 
 def _html_cell(cell: str, *, is_code: bool) -> str:
     if is_code:
-        return f'<td style="{_CELL}"><code style="{_CODE}">{escape(cell)}</code></td>'
+        # Also in a narrow page a name stays whole, and what is longer does not become a column of letters.
+        style = f"{_CODE};display:inline-block;min-width:{min(ansi.width(cell), _WHOLE)}ch"
+        return f'<td style="{_CELL}"><code style="{style}">{escape(cell)}</code></td>'
     # Words stay whole: a sentence may be broken between them, a number and its unit may not.
     wrap = "normal" if len(cell) > 16 else "nowrap"
     return f'<td style="{_CELL};white-space:{wrap};overflow-wrap:break-word">{escape(cell)}</td>'
