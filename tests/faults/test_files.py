@@ -252,6 +252,8 @@ def test_an_input_without_end_holds_up_nobody_else(notebook):
     session.cancel(endless.name)
     assert session.wait()["how"] == "done"
     assert endless.state == "CANCELLED"
+    # Who still reads it, in a thread of this process, has come to its end now.
+    os.truncate(notebook.folder / "sparse", 0)
 
 
 def test_an_input_on_a_disk_that_hangs_holds_up_nobody_else(notebook, session, monkeypatch):
