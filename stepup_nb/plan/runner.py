@@ -258,8 +258,11 @@ def local_modules(root: str) -> list[str]:
     for name, module in list(sys.modules.items()):
         if name == "__main__":
             continue  # the script; StepUp 3.0 leaves it to inp=, too
-        # Not getattr: what is no ordinary module may do anything then.
-        path = getattr(module, "__dict__", {}).get("__file__")
+        try:
+            # Not by the module's own ways: one that is loaded lazily would be loaded then.
+            path = object.__getattribute__(module, "__dict__").get("__file__")
+        except AttributeError:
+            continue
         if not isinstance(path, str) or not path:
             continue
         path = os.path.abspath(path)
@@ -271,17 +274,25 @@ def local_modules(root: str) -> list[str]:
 
 
 def _leave(code: object) -> None:
-    """Stop at once with this exit code, where nobody can tell that from the end that Python has."""
+    """Stop at once with this exit code, where this process was forked and nobody can tell that from Python's end."""
+    # Also asked where nothing depends on it: who traces, profiles or monitors sees the same in every step.
+    is_watched = sys.gettrace() is not None or sys.getprofile() is not None or _is_monitored()
     status = 0 if code is None else code
-    if _ending is not None and type(status) is int and 0 <= status < 256 and _ending.is_unseen():
-        os._exit(status)
+    if _ending is not None and not is_watched and type(status) is int and 0 <= status < 256:
+        _ending.leave(status)
+
+
+def _is_monitored() -> bool:
+    monitoring = getattr(sys, "monitoring", None)  # since Python 3.12
+    return monitoring is not None and any(monitoring.get_tool(number) is not None for number in range(6))
 
 
 if __name__ == "__main__":
     try:
         _code = main(sys.argv[1:])
     except SystemExit as _end:
-        _leave(_end.code)
+        if type(_end) is SystemExit:
+            _leave(_end.code)
         raise
     _leave(_code)
     sys.exit(_code)

@@ -26,7 +26,7 @@ _LIMIT = 1 << 17
 """Bytes of one message; the director sends no longer ones."""
 
 _PRACTICE = 20
-"""Times that what a step does is done before; Python takes some to find its short ways."""
+"""Times that what a step does is done before: Python sets things up once, and finds its short ways after some."""
 
 _NAME = b"stepup-warm"
 _PR_SET_NAME, _PR_SET_MM, _PR_SET_MM_MAP = 15, 35, 14
@@ -86,12 +86,14 @@ def wait(words: list[str], practise: Callable[[], None]) -> tuple[list[str], Any
     process.call(_NAME)
     control.send(b"\0\0".join((b"ready", *(b"\0".join(map(os.fsencode, paths)) for paths in origins))))
     gc.collect()
+    # A child that collects does not touch, and so copy, every object that was there before.
+    gc.freeze()
+    ending.begin()
     for _ in range(_PRACTICE):
         practise()
-        # A child that collects does not touch, and so copy, every object that was there before.
-        gc.freeze()
-        ending.begin()
         ending.is_unseen()
+    gc.freeze()
+    ending.begin()
     while order := control.recv(16):
         spare = _fork(_socket, control, int(order))
         if spare is not None:

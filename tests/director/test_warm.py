@@ -145,7 +145,7 @@ SCRIPTS = {
             def writable(self): return True
             def write(self, data): print("written", bytes(data), flush=True); return len(data)
         out = io.TextIOWrapper(io.BufferedWriter(Out())); out.write("late")
-        zipped = gzip.open("zipped.gz", "w"); zipped.write(b"x")
+        zipped = gzip.GzipFile("zipped.gz", "w", mtime=0); zipped.write(b"x")
         def still():
             try: yield
             finally: print("still", flush=True)
@@ -181,6 +181,74 @@ SCRIPTS = {
             def write(self, text): return sys.__stdout__.write(text.upper())
             def flush(self): sys.__stdout__.write("flushed"); sys.__stdout__.flush()
         sys.stdout = Out(); print("x")
+    """,
+    "all that is frozen": """
+        import gc, sys
+        out = open("out.txt", "w"); out.write("data")
+        sys.path_importer_cache.clear()
+        gc.freeze()
+    """,
+    "a proxy": """
+        import weakref
+        class A: pass
+        def gone(proxy):
+            with open("gone.txt", "w") as out: out.write("gone")
+        a = A(); seen = [weakref.proxy(a, gone)]
+    """,
+    "a listener": """
+        import weakref
+        class Model:
+            def update(self): pass
+        model = Model(); method = weakref.WeakMethod(model.update, lambda ref: print("lost", flush=True))
+    """,
+    "a lazy module": """
+        import importlib.util, sys
+        with open("lazy.py", "w") as out: out.write("import sys; sys.exit(9)")
+        sys.path.insert(0, ".")
+        spec = importlib.util.find_spec("lazy")
+        loader = spec.loader = importlib.util.LazyLoader(spec.loader)
+        module = importlib.util.module_from_spec(spec); loader.exec_module(module)
+    """,
+    "everything patched": """
+        import builtins, gc, os
+        builtin = [(builtins, "issubclass"), (builtins, "id")]
+        for place, name in ((os, "_exit"), (os, "stat"), (gc, "get_objects"), *builtin):
+            real = getattr(place, name)
+            def patched(*words, name=name, real=real):
+                os.write(1, name.encode()); return real(*words)
+            setattr(place, name, patched)
+        del place, name, real
+    """,
+    "attributes that say something": """
+        class Meta(type):
+            def __getattribute__(cls, name): print("asked of a class", name); return super().__getattribute__(name)
+            def __hash__(cls): print("hashed"); return 1
+        class A(metaclass=Meta):
+            def __getattribute__(self, name): print("asked of an object", name); return super().__getattribute__(name)
+        import weakref
+        class Ref(weakref.ref):
+            def __getattribute__(self, name): print("asked of a reference", name); return None
+        a = A(); r = Ref(a)
+    """,
+    "a hook that refuses": """
+        import sys
+        def hook(name, words):
+            if name.startswith("gc."): sys.exit(7)
+        sys.addaudithook(hook)
+    """,
+    "traced": "import sys; sys.settrace(lambda frame, event, arg: print(frame.f_code.co_name, event, flush=True))",
+    "profiled": "import sys; sys.setprofile(lambda frame, event, arg: print(frame.f_code.co_name, event, flush=True))",
+    "a thread that is just ending": """
+        import contextvars, threading, time, weakref
+        class Connection: pass
+        def closed(ref):
+            time.sleep(0.2)
+            with open("closed.txt", "w") as out: out.write("closed")
+        variable, refs = contextvars.ContextVar("connection"), []
+        def work():
+            connection = Connection(); refs.append(weakref.ref(connection, closed)); variable.set(connection)
+        threading.Thread(target=work).start()
+        time.sleep(0.05)
     """,
     "weak references": """
         import weakref
@@ -256,6 +324,18 @@ def test_a_script_says_and_does_the_same_as_in_a_fresh_interpreter(hot, name):
     same_both_ways(hot, "./step.py", "two words", "", "ä\udcff")
 
 
+def test_a_script_that_leaves_nothing_open_stops_at_once(hot):
+    # The one thing that nobody can see then, so that it tells which end it was.
+    hot.write("import os, warnings; warnings.simplefilter('always'); unclosed = os.scandir('.')")
+    hot.until(hot.spares)
+    ended = [
+        hot.wait(start(hot, "./step.py", env=hot.env))
+        for start in (lambda w, *a, env: w.start(*PYTHON, *a, env=env), afresh)
+    ]
+    assert [b"ResourceWarning" in hot.err(end.job) for end in ended] == [False, True]
+    assert [end.returncode for end in ended] == [0, 0]
+
+
 @pytest.mark.parametrize(
     "words",
     [
@@ -306,6 +386,7 @@ def test_what_python_sets_itself_at_its_start_is_set(world, more):
 def same_both_ways(world: WarmWorld, *words: str, env: dict[str, str] | None = None) -> None:
     env = env or world.env
     found = []
+    before = set(world.folder.iterdir())
     for is_warm in (True, False):
         if is_warm:
             world.until(world.spares)
@@ -313,8 +394,22 @@ def same_both_ways(world: WarmWorld, *words: str, env: dict[str, str] | None = N
         job = world.start(*PYTHON, *words, env=env) if is_warm else afresh(world, *words, env=env)
         ended = world.wait(job)
         assert world.warm.count - count == is_warm
+        written = {
+            path: path.read_bytes()
+            for path in world.folder.iterdir()
+            if path not in before and path.is_file()
+        }
+        for path in written:
+            path.unlink()
         found.append(
-            (ended.returncode, plain(world.out(job)), plain(world.err(job)), ended.notes, ended.leftovers)
+            (
+                ended.returncode,
+                plain(world.out(job)),
+                plain(world.err(job)),
+                ended.notes,
+                ended.leftovers,
+                written,
+            )
         )
     assert found[0] == found[1]
 
@@ -500,14 +595,17 @@ def test_they_are_no_leftovers_while_other_jobs_come_and_go(world):
 
 
 def test_many_steps_leave_no_descriptor_and_no_process(world):
+    def descriptors() -> int:
+        """How many there are, besides a socket and a pidfd of each that waits, when no more are to come."""
+        world.until(lambda: not any(server.is_asked for server in world.warm._servers.values()))
+        return len(os.listdir("/proc/self/fd")) - 2 * len(world.spares())
+
     world.heat()
-    world.until(lambda: len(world.spares()) == 8)
-    before = len(os.listdir("/proc/self/fd"))
+    before = descriptors()
     for _ in range(100):
         world.wait(world.python("-c", "pass"))
-    world.until(lambda: len(world.spares()) == 8)
+    assert descriptors() == before
     assert world.warm.count > 50
-    assert len(os.listdir("/proc/self/fd")) == before
     children = processes.children(os.getpid())
     assert sorted(children) == sorted([*world.warm.pids, *world.spares()])
 

@@ -194,6 +194,23 @@ def test_the_director_hears_of_a_script_that_loads_nothing_and_of_one_that_fails
     assert folder.run("-c", "import pkg", program=program).stdout == "READ pkg.py BY None\n"
 
 
+def test_to_tell_what_was_loaded_loads_nothing(folder):
+    program = folder.listen()
+    folder.write("lazy.py", "raise SystemExit(9)")
+    folder.write(
+        "w.py",
+        "#!/usr/bin/env python3\n"
+        "import importlib.util, sys\n"
+        "spec = importlib.util.find_spec('lazy')\n"
+        "loader = spec.loader = importlib.util.LazyLoader(spec.loader)\n"
+        "sys.modules['lazy'] = importlib.util.module_from_spec(spec)\n"
+        "loader.exec_module(sys.modules['lazy'])\n",
+    )
+    done = folder.run("./w.py", program=program)
+    # It is named all the same: a step that has run has at worst one input too many.
+    assert (done.returncode, done.stdout) == (0, "READ lazy.py BY ./w.py\n")
+
+
 def test_a_module_that_is_not_declared_fails_the_step_with_a_text(folder):
     program = folder.listen()
     folder.env["REFUSE"] = "1"
