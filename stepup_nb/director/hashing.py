@@ -90,8 +90,8 @@ class Hasher:
         if seen is None:
             self.run(lambda: self._look_at(order))
         else:
-            faults.reach("looked")
-            self._report(FilesLooked(order.token, seen, {}))
+            self._given += 1
+            self._answer(FilesLooked(order.token, seen, {}))
 
     def run(self, work: Callable[[], Report]) -> None:
         """Have a thread do something else that may wait for a disk, and report what it returns."""

@@ -24,6 +24,7 @@ from stepup_nb.client.session import check
 from stepup_nb.core.errors import StepsFailed, UsageError
 from stepup_nb.core.model import ScopeKind
 from stepup_nb.director import hashing
+from stepup_nb.director.glance import Glance
 
 
 def refusal(call, *args, **options):
@@ -689,6 +690,7 @@ def test_a_start_that_is_taken_back_was_no_job(session, notebook, monkeypatch):
         return look(*args)
 
     monkeypatch.setattr(hashing, "look", slow)
+    monkeypatch.setattr(Glance, "sees", lambda *args: None)
     session.cancel("first")
     # Its slot is the second one's, whose input is looked at once more.
     looking.wait()
