@@ -65,7 +65,7 @@ class Glance:
         """
         if not self.is_able or len(files) > _MOST:
             return None
-        if not all(isinstance(known, FileHash) and path[0] != "/" for path, known in files):
+        if not all(isinstance(known, FileHash) and not path.startswith("/") for path, known in files):
             return None
         folder = _open(_AT_FDCWD, self._root, _ROOT)
         if folder < 0:
