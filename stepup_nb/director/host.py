@@ -127,7 +127,6 @@ def _serve(arguments: Arguments, lock: owner.Lock, say: Callable[[dict[str, Any]
             notes=notes,
             door=Door(os.path.join(arguments.folder, "socket"), arguments.token, sys.executable),
         )
-        director.scheduler.use_env(director.env_hash)
         hasher = Hasher(reactor, director.report, arguments.root, threads=limits.hash_threads)
         logs = LogFolder(os.path.join(arguments.state, "logs"), limits.log_cap)
         if not store.is_in_memory:

@@ -15,16 +15,10 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 from stepup_nb.core import view
-from stepup_nb.core.amending import over
 from stepup_nb.core.errors import InternalError, StepUpError, UsageError
 from stepup_nb.core.messages import (
-    Amend,
-    Clean,
     Command,
     Decision,
-    Declare,
-    DeclareGlob,
-    Hold,
     JobNotStarted,
     LogLine,
     LookAgain,
@@ -37,12 +31,12 @@ from stepup_nb.core.messages import (
     StopWaiting,
     Tick,
     Wait,
-    command_from_json,
 )
 from stepup_nb.core.model import Step
 from stepup_nb.core.moving import WATCH
 from stepup_nb.core.scheduler import Scheduler
 from stepup_nb.director import faults, starting
+from stepup_nb.director.commands import Commands, Later
 from stepup_nb.director.environments import Environments
 from stepup_nb.director.executor import CannotStart
 from stepup_nb.director.executors import Executors
@@ -76,9 +70,6 @@ class Looker(Protocol):
 
 OF_JOBS = frozenset({"Declare", "DeclareStatic", "DeclareGlob", "DefinePool", "Amend", "Hold", "Release"})
 """What a running step may ask for: it declares for itself, and amends itself."""
-
-LATER = (Wait, Clean, Amend, DeclareGlob, LookAgain)
-"""What is answered when something has come to its end."""
 
 
 class _Arrived(NamedTuple):
@@ -142,7 +133,6 @@ class Director:
         self.is_ending = False
         self._reactor = reactor
         self._store = store
-        self._hash_env = hash_env
         self._clock = clock
         self._executor: Executors
         self._looker: Looker
@@ -152,10 +142,17 @@ class Director:
         self._by_name: dict[str, Query]
         self._inbox: list[_Arrived | Report | Command] = []
         self._environments = Environments()
+        self._commands = Commands(
+            scheduler,
+            self._environments,
+            hash_env,
+            clock,
+            in_use=lambda: [client.environment for client in self._server.clients],
+        )
+        scheduler.use_env(self._commands.env_hash)
         self._asked: dict[int, _Asked] = {}
         self._resting: list[tuple[Client, Request]] = []
         """Who waits until a plan's session has nothing to do."""
-        self._tokens = 0
         self._tick_timer: Timer | None = None
         self._tick_at: float | None = None
         self._care_timer: Timer | None = None
@@ -389,18 +386,18 @@ class Director:
             answers.add(lambda: self._answer_query(query, client, request), is_query=True)
             return
         try:
-            command = self._command(client, request)
+            command = self._commands.of(client, request)
         except (StepUpError, ValueError, KeyError) as error:
             refusal = _not_understood(error)
             answers.add(lambda: client.refuse(request, refusal))
             return
-        is_later = isinstance(command, LATER)
+        is_later = isinstance(command, Later)
         try:
-            if isinstance(command, LATER):
+            if isinstance(command, Later):
                 self._ask_later(client, request, command)
             self.scheduler.handle(command, now, decision)
         except Exception as error:
-            if isinstance(command, LATER):
+            if isinstance(command, Later):
                 self._asked.pop(command.token, None)
                 client.waits.discard(command.token)
             unwanted = error if isinstance(error, StepUpError) else _internal(error)
@@ -439,90 +436,7 @@ class Director:
         else:
             client.answer(request, result)
 
-    def _command(self, client: Client, request: Request) -> Command:
-        form = dict(request)
-        form.pop("id", None)
-        variables, timeout = form.pop("variables", None), form.pop("timeout", None)
-        if "token" in form or "deadline" in form:
-            raise ValueError("'token' and 'deadline' are given by the director")
-        op = form.get("op")
-        if client.job is not None:
-            self._take_for_job(client, client.job, form)
-        if isinstance(op, str) and op in _LATER_NAMES:
-            self._tokens += 1
-            form["token"] = self._tokens
-            if op == "Wait":
-                form["deadline"] = self._deadline(timeout)
-        command = command_from_json(form)
-        if isinstance(command, Declare) and client.job is not None:
-            return self._hashed(command)
-        if isinstance(command, Declare):
-            return self._with_environment(client, command, variables)
-        if isinstance(command, Amend):
-            step = self._step_of_job(command.job)
-            return command._replace(env_hashes=self._hashes(command.env, step.environment))
-        if isinstance(command, Hold):
-            client.holds.add(command.hold)
-        elif isinstance(command, Release):
-            client.holds.discard(command.hold)
-        return command
-
-    def _take_for_job(self, client: Client, job: int, form: dict[str, Any]) -> None:
-        """Fill in what a job does not choose: for whom it declares, and in which environment."""
-        step = self._step_of_job(job)
-        if form.get("op") == "Amend":
-            form["job"] = job
-            return
-        if form.get("op") not in ("Hold", "Release"):
-            form["scope"] = self.scheduler.scope_of_job(job)
-        if form.get("op") == "Declare":
-            # As in StepUp: what a plan changes in its own environment is no matter of its steps.
-            form["environment"] = step.environment
-
-    def _step_of_job(self, number: int) -> Step:
-        job = self.scheduler.jobs.get(number)
-        step = None if job is None else self.scheduler.graph.steps.get(job.step)
-        if step is None:
-            raise over()
-        return step
-
-    def _deadline(self, timeout: object) -> float | None:
-        if timeout is None:
-            return None
-        if isinstance(timeout, bool) or not isinstance(timeout, int | float):
-            raise ValueError(f"'timeout': a number of seconds is expected, not {timeout!r:.40}")
-        return self._clock() + timeout
-
-    def _with_environment(self, client: Client, command: Declare, variables: object) -> Declare:
-        name, known = command.environment, self._environments
-        if variables is not None:
-            known.take(name, variables)
-        if name not in known:
-            raise ValueError("'environment': one that was not sent")
-        client.environment = name
-        if known.is_crowded():
-            known.keep(
-                [other.environment for other in self._server.clients]
-                + [step.environment for step in self.scheduler.graph.steps.values()]
-            )
-        return self._hashed(command)
-
-    def _hashed(self, command: Declare) -> Declare:
-        if not command.spec.env:
-            return command
-        return command._replace(env_hashes=self._hashes(command.spec.env, command.environment))
-
-    def _hashes(self, variables: Iterable[str], environment: str) -> tuple[tuple[str, str | None], ...]:
-        return tuple((variable, self.env_hash(environment, variable)) for variable in variables)
-
-    def env_hash(self, environment: str, variable: str) -> str | None:
-        """Return the keyed hash of a variable's value in an environment; None where it is not set."""
-        value = self._environments.value(environment, variable)
-        return None if value is None else self._hash_env(variable, value)
-
-    def _ask_later(
-        self, client: Client, request: Request, command: Wait | Clean | Amend | DeclareGlob | LookAgain
-    ) -> None:
+    def _ask_later(self, client: Client, request: Request, command: Later) -> None:
         asked = _Asked(client, request)
         if isinstance(command, Wait):
             asked.scope = command.scope
@@ -570,13 +484,13 @@ class Director:
         return {}
 
     def _look_for_changes(self) -> int:
-        self._tokens += 1
-        self._inbox.append(LookAgain(self._tokens, is_watching=True))
-        return self._tokens
+        token = self._commands.token()
+        self._inbox.append(LookAgain(token, is_watching=True))
+        return token
 
     def _info(self, client: Client, request: Request) -> dict[str, Any]:
         """Return what was declared of the step whose job asks."""
-        step = self._step_of_job(-1 if client.job is None else client.job)
+        step = self._commands.step_of_job(-1 if client.job is None else client.job)
         spec = step.declared
         return {
             "key": step.key,
@@ -661,9 +575,6 @@ class Director:
         for row in report["failed"]:
             self._queries.complete(row)
         return report
-
-
-_LATER_NAMES = frozenset(kind.__name__ for kind in LATER)
 
 
 def _not_understood(error: Exception) -> StepUpError:

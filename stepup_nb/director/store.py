@@ -23,7 +23,7 @@ from stepup_nb.core.model import (
     Job,
 )
 from stepup_nb.core.scheduler import Restored
-from stepup_nb.director import faults, schema, secret
+from stepup_nb.director import faults, schema, secret, state_file
 from stepup_nb.director.results import (
     Kept,
     kept_of,
@@ -83,12 +83,12 @@ def _judged(path: str) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        raise schema.explained(error, path) from error
+        raise state_file.explained(error, path) from error
     except UNREADABLE as error:
         raise schema.Unusable("a row of it cannot be understood") from error
 
 
-_NO_HOME = (UsageError, schema.Unusable, schema.Unwritable, sqlite3.Error)
+_NO_HOME = (UsageError, schema.Unusable, state_file.Unwritable, sqlite3.Error)
 """What keeps a new file from being written."""
 
 
@@ -116,7 +116,7 @@ class Store:
         self.is_homeless = False
         self.kept_jobs = KEPT_JOBS
         self._db = db
-        self._mark = (0, 0) if is_in_memory else schema.mark(path)
+        self._mark = (0, 0) if is_in_memory else state_file.mark(path)
         self._run = secrets.token_hex(8)
         self._is_tidy = True
         """All that was committed is in the one file."""
@@ -158,31 +158,31 @@ class Store:
         notes: list[str] = []
         try:
             return cls._open_to_write(path, notes)
-        except schema.Unwritable as trouble:
+        except state_file.Unwritable as trouble:
             notes.append(
-                f"SNB-316 '{schema.shown(path)}' cannot be written ({trouble}). "
+                f"SNB-316 '{state_file.shown(path)}' cannot be written ({trouble}). "
                 "The session works in memory: nothing will be remembered."
             )
         try:
-            return cls._begun(schema.in_memory(path), path, notes)
-        except (schema.Unusable, schema.Unwritable):
-            return cls._begun(schema.in_memory(None), path, notes)
+            return cls._begun(state_file.in_memory(path), path, notes)
+        except (schema.Unusable, state_file.Unwritable):
+            return cls._begun(state_file.in_memory(None), path, notes)
 
     @classmethod
     def _open_to_read(cls, path: str) -> Store:
         try:
-            if schema.is_present(path):
-                return cls._begun(schema.in_memory(path), path, [])
-        except (schema.Unusable, schema.Unwritable) as why:
+            if state_file.is_present(path):
+                return cls._begun(state_file.in_memory(path), path, [])
+        except (schema.Unusable, state_file.Unwritable) as why:
             raise UsageError(
                 "SNB-310",
-                f"'{schema.shown(path)}' is not a usable state file ({why}).",
+                f"'{state_file.shown(path)}' is not a usable state file ({why}).",
                 "it was cut or changed, or another program made it",
                 "start a session: it moves the file aside, and checks everything again",
             ) from why
         raise UsageError(
             "SNB-315",
-            f"There is no state file '{schema.shown(path)}'.",
+            f"There is no state file '{state_file.shown(path)}'.",
             "no step was declared here yet, or the file was moved",
             "execute the notebook first, or say where it is",
         )
@@ -191,21 +191,21 @@ class Store:
     def _open_to_write(cls, path: str, notes: list[str]) -> Store:
         for _ in range(2):
             try:
-                if not schema.is_present(path):
-                    schema.create(path)
-                schema.upgrade(path)
-                with schema.looking_into(path) as db:
+                if not state_file.is_present(path):
+                    state_file.create(path)
+                state_file.upgrade(path)
+                with state_file.looking_into(path) as db:
                     # To the last row, before a byte is written: what cannot be used shall be kept as it was.
                     store = cls._looked(db, path, notes)
                     with _judged(path):
                         store._restored = store._reload()
                 remarks: list[str] = []
-                store._settle(schema.connect(path, remarks))
+                store._settle(state_file.connect(path, remarks))
                 notes += remarks
                 return store
             except schema.Unusable as why:
-                notes.append(schema.set_aside(path, str(why)))
-        raise schema.Unwritable("what was written there cannot be read again")
+                notes.append(state_file.set_aside(path, str(why)))
+        raise state_file.Unwritable("what was written there cannot be read again")
 
     @classmethod
     def _begun(cls, db: sqlite3.Connection, path: str, notes: list[str]) -> Store:
@@ -233,7 +233,7 @@ class Store:
         """Go on in the file itself, whose content was read."""
         self._db, self.is_in_memory = db, False
         try:
-            self._mark = schema.mark(self.path)
+            self._mark = state_file.mark(self.path)
             self._begin()
         except BaseException:
             self._abandon()
@@ -260,7 +260,7 @@ class Store:
                     " SELECT id, 'PENDING', x'', ?, ?, ? FROM step WHERE id = ?",
                     (job, words, seal, step),
                 )
-        home = [schema.boot(), *self._mark]
+        home = [state_file.boot(), *self._mark]
         was_home = before.get("home", home)
         if not isinstance(was_home, list):
             was_home = []
@@ -328,7 +328,7 @@ class Store:
 
     def _abandon(self) -> None:
         self._db.close()
-        schema.release(self._mark)
+        state_file.release(self._mark)
 
     # --- writing -----------------------------------------------------------------------------------
 
@@ -387,11 +387,11 @@ class Store:
         try:
             self._transact(work)
         except sqlite3.Error as error:
-            if schema.is_write_trouble(error):
+            if state_file.is_write_trouble(error):
                 raise _full(error) from error
-            if not schema.is_broken(error):
+            if not state_file.is_broken(error):
                 raise
-            self._renew(f"SNB-310 '{schema.shown(self.path)}' broke while it was in use ({error})")
+            self._renew(f"SNB-310 '{state_file.shown(self.path)}' broke while it was in use ({error})")
             self._transact(work)
         self._postponed = Work()
 
@@ -427,7 +427,7 @@ class Store:
         if self.is_in_memory:
             return False
         try:
-            return schema.mark(self.path) != self._mark
+            return state_file.mark(self.path) != self._mark
         except (FileNotFoundError, NotADirectoryError):
             return True
         except OSError:
@@ -440,7 +440,7 @@ class Store:
         The old file, wherever it is now, is complete, too. What is in its place is moved aside. Where no new file can
         be written, the session goes on in memory, and may be rescued later.
         """
-        what = f"SNB-305 the state file '{schema.shown(self.path)}' was moved or replaced while in use"
+        what = f"SNB-305 the state file '{state_file.shown(self.path)}' was moved or replaced while in use"
         if self.is_homeless:
             try:
                 self._move_in(what)
@@ -466,7 +466,7 @@ class Store:
     def _renew(self, what: str, jobs: Cells = (), tails: Cells = ()) -> None:
         # Closed before anything else bears its name: it would take the new one's log for its own.
         self._abandon()
-        self._db = schema.in_memory(None)
+        self._db = state_file.in_memory(None)
         self._mark = (0, 0)
         self.is_in_memory = self.is_homeless = True
         self._transact(self._tables.everything(jobs, tails))
@@ -478,24 +478,24 @@ class Store:
 
     def _move_in(self, what: str) -> None:
         """Put what is in memory into a new file, and go on with that; raise one of `_NO_HOME` where none can be."""
-        aside = schema.make_room(self.path)
-        schema.create(self.path, self._db)
+        aside = state_file.make_room(self.path)
+        state_file.create(self.path, self._db)
         homeless, remarks = self._db, list[str]()
         try:
-            self._db = schema.connect(self.path, remarks)
-            self._mark = schema.mark(self.path)
+            self._db = state_file.connect(self.path, remarks)
+            self._mark = state_file.mark(self.path)
             work = Work()
-            self._tables.write_settings(work, {"home": [schema.boot(), *self._mark]})
+            self._tables.write_settings(work, {"home": [state_file.boot(), *self._mark]})
             self._transact(work)
         except BaseException:
             if self._db is not homeless:
                 self._abandon()
-            schema.discard(self.path)
+            state_file.discard(self.path)
             self._db, self._mark = homeless, (0, 0)
             raise
         homeless.close()
         self.is_in_memory = self.is_homeless = False
-        there = f"; what was there is '{schema.shown(aside)}' now" if aside else ""
+        there = f"; what was there is '{state_file.shown(aside)}' now" if aside else ""
         self.notes += [f"{what}. A new one was written{there}.", *remarks]
 
     # --- reading -----------------------------------------------------------------------------------
@@ -560,9 +560,9 @@ class Store:
         try:
             return self._db.execute(query, values).fetchall()
         except sqlite3.Error as error:
-            if not schema.is_broken(error):
+            if not state_file.is_broken(error):
                 raise
-            self._renew(f"SNB-310 '{schema.shown(self.path)}' broke while it was in use ({error})")
+            self._renew(f"SNB-310 '{state_file.shown(self.path)}' broke while it was in use ({error})")
         return self._db.execute(query, values).fetchall()
 
     # --- trust -------------------------------------------------------------------------------------
@@ -652,11 +652,11 @@ class Store:
             self._is_tidy = True
             faults.reach("tidied")
         except sqlite3.Error as error:
-            if schema.is_write_trouble(error):
+            if state_file.is_write_trouble(error):
                 raise _full(error) from error
-            if not schema.is_broken(error):
+            if not state_file.is_broken(error):
                 raise
-            self._renew(f"SNB-310 '{schema.shown(self.path)}' broke while it was in use ({error})")
+            self._renew(f"SNB-310 '{state_file.shown(self.path)}' broke while it was in use ({error})")
 
 
 def _full(error: sqlite3.Error) -> StoreFull:

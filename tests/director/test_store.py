@@ -555,7 +555,7 @@ def test_after_a_copy_or_a_reboot_no_mark_of_a_file_is_believed(path, tmp_path, 
         store = Store.open(copy)
         assert {file.look for file in store.load().restored.files} == {LOOK._replace(looked_ns=0)}
         store.close()
-    monkeypatch.setattr("stepup_nb.director.schema.boot", lambda: "another")
+    monkeypatch.setattr("stepup_nb.director.state_file.boot", lambda: "another")
     store = Store.open(path)
     assert {file.look for file in store.load().restored.files} == {LOOK._replace(looked_ns=0)}
     store.close()

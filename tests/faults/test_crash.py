@@ -33,7 +33,7 @@ from plans.helpers_plan import Project
 
 from stepup_nb.client.session import check
 from stepup_nb.core.model import TICK_NS
-from stepup_nb.director import host, reactor, schema
+from stepup_nb.director import host, reactor, state_file
 from stepup_nb.director.peek import clean
 
 # --- kernel, guard and director at once -------------------------------------------------------------
@@ -149,9 +149,9 @@ def test_outputs_that_a_power_loss_filled_with_zeros_are_made_again_whatever_the
 
     declare()
     check(session.wait())
-    before = schema.boot()
+    before = state_file.boot()
     assert before
-    monkeypatch.setattr(schema, "boot", lambda: "the next one")
+    monkeypatch.setattr(state_file, "boot", lambda: "the next one")
     spoil()
     assert notebook.read("a") == "1\n"
     assert ran(session) == ["echo 1 > a"] * 2
