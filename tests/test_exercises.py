@@ -5,14 +5,12 @@ from __future__ import annotations
 import time
 
 import pytest
+from client.helpers_session import MEET
 from director.conftest import notebook, session  # noqa: F401
 
 import stepup_nb
 from stepup_nb.client import current
 from stepup_nb.core.errors import UsageError
-
-MEET = "touch {me}; until test -e {other}; do sleep 0.01; done"
-"""Ends when the other one has begun, too: two of these have met, whatever the machine does."""
 
 
 @pytest.fixture

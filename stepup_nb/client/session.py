@@ -54,6 +54,9 @@ _LOSSES = 3
 _WITHIN = 60.0
 """After so many lost directors in so many seconds, the next one comes only with the user's next request."""
 
+_TO_END = 2.0
+"""Seconds for a director to end by itself. Jupyter gives a kernel that is to shut down 2.5 before it insists."""
+
 _current_scope: contextvars.ContextVar[str] = contextvars.ContextVar("stepup_scope", default=SESSION_SCOPE)
 _current_hold: contextvars.ContextVar[str] = contextvars.ContextVar("stepup_hold", default="")
 
@@ -310,7 +313,7 @@ class Session:
             self._connection = None
             host, self._host = self._host, None
             if host is not None:
-                host.end(patience=1.0)
+                host.end(patience=_TO_END)
 
     # --- scopes --------------------------------------------------------------------------------
 

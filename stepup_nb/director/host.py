@@ -184,7 +184,7 @@ def _serve(arguments: Arguments, lock: owner.Lock, say: Callable[[dict[str, Any]
         if arguments.guard is not None:
             processes.watch_parent(reactor, director.end, arguments.guard)
             for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-                signal.signal(number, lambda *_: reactor.post(director.end))
+                reactor.on_signal(number, director.end)
         lock.tell(socket=path, token=arguments.token)
         say({"socket": path, "notes": notes})
         director.run()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import heapq
 import os
 import select
+import signal
 import threading
 import time
 from collections import deque
@@ -54,6 +55,7 @@ class Reactor:
         self._is_awake = False
         # Reentrant: a signal's handler may post while the same thread does.
         self._door = threading.RLock()
+        self._heeds_signals = False
         self.watch(self._wake_r, READ, self._on_wake)
 
     def watch(self, fd: int, events: int, call: Callback) -> None:
@@ -85,6 +87,14 @@ class Reactor:
                 self._is_awake = True
                 os.write(self._wake_w, b"!")
 
+    def on_signal(self, number: int, call: Callback) -> None:
+        """Have the function called soon after each such signal. For the main thread, and one of these objects."""
+        # Python runs a handler between two of its own instructions: of a signal that comes just before the wait
+        # it would know after it. The system call is ended by what Python writes when the signal comes.
+        signal.set_wakeup_fd(self._wake_w, warn_on_full_buffer=False)
+        self._heeds_signals = True
+        signal.signal(number, lambda *_: self.post(call))
+
     def turn(self, timeout: float | None = None) -> None:
         """Wait for something to happen, at most so many seconds, and call all who asked for it."""
         while self._timers and self._timers[0][2].call is None:
@@ -111,6 +121,8 @@ class Reactor:
 
     def close(self) -> None:
         """Give back the descriptors of its own."""
+        if self._heeds_signals:
+            signal.set_wakeup_fd(-1)
         self._epoll.close()
         with self._door:
             os.close(self._wake_r)

@@ -12,12 +12,15 @@ from typing import Any
 
 import pytest
 from browser import chromium, look
-from browser.helpers_lab import App, Browser, Page, Server, cells, write
-from playwright.sync_api import sync_playwright
+from browser.helpers_lab import LONG, App, Browser, Page, Server, cells, write
+from playwright.sync_api import expect, sync_playwright
 
 APPS: tuple[App, ...] = ("lab", "notebook")
 
 Open = Callable[..., Page]
+
+# What Playwright takes for never is five seconds, in which a busy machine does not start a kernel.
+expect.set_options(timeout=LONG * 1000)
 
 
 @pytest.fixture(scope="module")

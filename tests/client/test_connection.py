@@ -209,8 +209,9 @@ def test_closing_wakes_whoever_waits(peer, connection):
 
 
 def test_a_director_that_does_not_answer_in_time_is_gone_for_whoever_cannot_wait(peer):
-    connection = Connection(peer.path, "t", timeout=0.05)
+    connection = Connection(peer.path, "t", timeout=5)
     peer.answer = lambda sock, request: None
+    connection._sock.settimeout(0.05)
     begin = time.monotonic()
     with pytest.raises(DirectorGone):
         connection.request("x")

@@ -169,7 +169,11 @@ class World:
         assert not left, f"a process outlived its test: {left}"
 
     def left(self) -> dict[int, str]:
-        """Return the children that were not there before."""
+        """Return the children that are there at the end and were not before."""
+        return self.children()
+
+    def children(self) -> dict[int, str]:
+        """Return our children that were not there before, with how the system shows each."""
         return {pid: words for pid, words in children().items() if pid not in self._others}
 
     def _take(self, report: JobBegan | JobEnded | JobNotStarted | JobLost) -> None:

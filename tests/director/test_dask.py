@@ -13,9 +13,9 @@ from typing import Any
 
 import psutil
 import pytest
-from client.helpers_session import until
+from client.helpers_session import LONG, MEET, until
 from director.helpers_cluster import ClusterOfHosts, LocalCluster
-from director.helpers_world import Notebook, with_processes
+from director.helpers_world import Notebook, director_of, with_processes
 
 from stepup_nb.client.session import Session
 from stepup_nb.core.errors import UsageError
@@ -129,9 +129,16 @@ def test_here_and_there_files_and_hashes_are_the_same(notebook, cluster, tmp_pat
     assert len(found[0][1]) >= 4
 
 
+def meet(session: Session) -> None:
+    """Declare two steps that are sure to run at once, where the pool lets them."""
+    for me, other in (("a", "b"), ("b", "a")):
+        session.declare("runsh", MEET.format(me=f"{me}.on", other=f"{other}.on"), pool="two")
+
+
 def test_a_pool_counts_over_all_workers(remote):
     remote.pool("two", 2)
-    for number in range(8):
+    meet(remote)
+    for number in range(6):
         remote.declare("runsh", f"sleep 0.05; echo {number}", pool="two")
     remote.wait()
     jobs = remote.history()
@@ -310,7 +317,10 @@ def test_no_claims_are_left(remote, notebook, cluster):
     until(lambda: [path.name for path in claims.iterdir()] == ["of-a-killed-run"])
     remote.executor("dask", cluster.address, security=cluster.security)
     assert not (claims / "of-a-killed-run").exists()
-    remote.close()
+    # In order: who closes a session waits only so long.
+    director = psutil.Process(director_of(remote))
+    remote._connection.send("shutdown")
+    director.wait(LONG)
     assert not list(claims.iterdir())
 
 
@@ -345,7 +355,8 @@ def host_of(job: dict[str, Any]) -> str:
 def test_a_pool_of_two_holds_over_two_hosts_with_four_threads_each(notebook, hosts):
     session = on(notebook, hosts)
     session.pool("two", 2)
-    for number in range(50):
+    meet(session)
+    for number in range(48):
         session.declare("runsh", f"sleep 0.02; echo {number}", pool="two")
     session.wait()
     jobs = session.history()

@@ -22,6 +22,7 @@ def nap():
 @pytest.fixture
 def house(tmp_path):
     houses = []
+    before = set(processes.children(os.getpid()))
 
     def build(*commands, **kwargs):
         houses.append(House(tmp_path, *commands, **kwargs))
@@ -31,16 +32,17 @@ def house(tmp_path):
     for one in houses:
         one.close()
     # A guard or a director that was killed may have fallen to us.
-    until(lambda: not _reap())
+    until(lambda: not _reap(before))
 
 
-def _reap() -> list[int]:
-    for child in processes.children(os.getpid()):
+def _reap(others: set[int]) -> set[int]:
+    """Reap those of our children that have ended, but these; return the rest."""
+    for child in set(processes.children(os.getpid())) - others:
         try:
             os.waitpid(child, os.WNOHANG)
         except ChildProcessError:
             pass
-    return processes.children(os.getpid())
+    return set(processes.children(os.getpid())) - others
 
 
 STEPS = (

@@ -76,7 +76,7 @@ def test_a_refusal_leaves_no_descriptor_and_no_process(world):
         (world.folder / "headless").chmod(0o755)
         world.refuse(command)
     assert descriptors() == before
-    assert processes.children(os.getpid()) == []
+    assert world.children() == {}
 
 
 def test_with_any_number_of_descriptors_left_a_job_runs_or_is_refused_for_now(world):
@@ -211,7 +211,7 @@ def test_where_the_mark_cannot_be_set_the_environment_tells_jobs_apart(world, ga
 
 def test_orphans_that_end_by_themselves_do_not_stay_as_zombies(world, gate):
     job = world.start("i=0; while [ $i -lt 20 ]; do (true &); i=$((i+1)); done; echo; read x < gate")
-    world.until(lambda: world.outputs and len(processes.children(os.getpid())) == 1)
+    world.until(lambda: world.outputs and len(world.children()) == 1)
     gate.open()
     assert world.wait(job).leftovers == ()
 
@@ -294,7 +294,7 @@ def test_a_job_that_cannot_be_killed_is_reported_and_does_not_keep_us_busy(world
     # It ends one day after all.
     for pid in alive(nap):
         os.kill(pid, signal.SIGKILL)
-    world.until(lambda: not processes.children(os.getpid()))
+    world.until(lambda: not world.children())
     assert len(world.ended) == 1
 
 
@@ -372,7 +372,7 @@ def test_trees_of_any_shape_end_once_and_leave_nothing(world, nap, seed):
         world.executor.stop(job)
     world.wait(*live, 61)
     assert alive(nap) == []
-    assert processes.children(os.getpid()) == []
+    assert world.children() == {}
     assert descriptors() == before
     assert not world.executor._strays
     assert not world.executor._pids
@@ -414,7 +414,7 @@ def test_thousands_of_jobs_leave_no_descriptor_and_no_zombie(world):
     for _ in range(20):
         world.wait(*[world.start("echo; echo >&2") for _ in range(25)])
     assert descriptors() == before
-    assert processes.children(os.getpid()) == []
+    assert world.children() == {}
     assert not world.executor._jobs
     assert not world.executor._strays
     assert not world.executor._pids

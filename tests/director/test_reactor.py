@@ -1,6 +1,7 @@
 """The reactor calls who asked for it, when it was asked for, and nobody else."""
 
 import os
+import select
 import signal
 import threading
 import time
@@ -101,15 +102,35 @@ def test_what_is_posted_by_what_was_posted_is_called_too(reactor):
     assert called == ["inner"]
 
 
-def test_a_signal_may_post(reactor):
+@pytest.fixture
+def usr1():
+    before = signal.getsignal(signal.SIGUSR1)
+    yield signal.SIGUSR1
+    signal.signal(signal.SIGUSR1, before)
+
+
+def test_a_signal_calls(reactor, usr1):
     called = []
-    before = signal.signal(signal.SIGUSR1, lambda *_: reactor.post(lambda: called.append("signal")))
-    try:
-        threading.Timer(0.02, os.kill, (os.getpid(), signal.SIGUSR1)).start()
-        while not called:
-            reactor.turn()
-    finally:
-        signal.signal(signal.SIGUSR1, before)
+    reactor.on_signal(usr1, lambda: called.append("signal"))
+    threading.Timer(0.02, os.kill, (os.getpid(), usr1)).start()
+    while not called:
+        reactor.turn()
+    assert called == ["signal"]
+
+
+def test_a_signal_ends_a_wait_even_where_python_takes_it_up_after_that(reactor, usr1):
+    # Who sent a director SIGTERM as it began to wait was not heard before something else happened.
+    reactor.on_signal(usr1, lambda: None)
+    signal.signal(usr1, lambda *_: None)
+    signal.raise_signal(usr1)
+    assert select.select([reactor._epoll], [], [], 0)[0]
+
+
+def test_a_closed_reactor_heeds_no_signal(usr1):
+    reactor = Reactor()
+    reactor.on_signal(usr1, lambda: None)
+    reactor.close()
+    assert signal.set_wakeup_fd(-1) == -1
 
 
 def test_posting_to_a_closed_reactor_writes_to_no_other_file(tmp_path):

@@ -48,7 +48,7 @@ class WarmWorld(World):
 
     def left(self) -> dict[int, str]:
         # Of those that were just forked nobody has heard yet: they end by themselves, and somebody has to reap them.
-        for pid in super().left():
+        for pid in self.children():
             os.waitpid(pid, 0)
         return {}
 
@@ -258,14 +258,17 @@ SCRIPTS = {
     "the collector": "import gc; gc.callbacks.append(lambda when, what: print(when, flush=True)); gc.disable()",
     "threads": """
         import threading, time
+        said = threading.Event()
         def work(n):
-            time.sleep(0.01); print("thread", n, threading.current_thread().name)
+            if n == "last": said.wait()
+            print("thread", n, threading.current_thread().name)
         for n in range(3):
             t = threading.Thread(target=work, args=(n,)); t.start(); t.join()
         threading.Thread(target=time.sleep, args=(99,), daemon=True).start()
         threading.Thread(target=work, args=("last",)).start()
         print(threading.main_thread() is threading.current_thread(), threading.active_count())
         print(threading.get_native_id() == __import__("os").getpid())
+        said.set()
     """,
     "an error in a thread": "import threading; threading.Thread(target=lambda: 1 / 0, name='t').start()",
     "subprocess": """
@@ -606,8 +609,7 @@ def test_many_steps_leave_no_descriptor_and_no_process(world):
         world.wait(world.python("-c", "pass"))
     assert descriptors() == before
     assert world.warm.count > 50
-    children = processes.children(os.getpid())
-    assert sorted(children) == sorted([*world.warm.pids, *world.spares()])
+    assert sorted(world.children()) == sorted([*world.warm.pids, *world.spares()])
 
 
 def test_in_the_end_nothing_is_left(world):

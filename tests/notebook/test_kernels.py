@@ -943,12 +943,9 @@ def test_a_second_kernel_is_told_who_has_the_notebook(new_kernel):
     first.load()
     first.run_ok("%pool test 2")
     second.load()
-    cell = second.run("import time; began = time.monotonic()\n%pool test 3")
+    cell = second.run("%pool test 3")
     words = assert_worded(cell, "SNB-210")
     assert f"pid {first.process.pid}" in words
-    assert (
-        second.value("__import__('time').monotonic() - began") < 1.0 + 1.0
-    )  # a start, and the second it may take
     assert [pool["size"] for pool in first.status()["pools"]] == [2]
     first.kill()
     assert second.run_ok("%pool test 3").is_ok

@@ -15,6 +15,7 @@ def test_a_watch_phase_that_ends_at_once_is_not_missed_by_the_boot(project):
     running = project.start("-w")
     database = os.fspath(project.root / ".stepup" / "graph.db")
     connection = find.await_director(lambda: database, 30.0)
+    connection.be_patient()
     connection.request("rest")
     for number in range(1, 11):
         project.write("a.txt", f"{number}\n")
