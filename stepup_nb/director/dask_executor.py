@@ -43,6 +43,9 @@ _LOOK_EVERY = 1.0
 """Seconds between two looks whether the cluster is there, while nothing happens."""
 _WANTED = 32
 """So many workers more than there are a cluster is asked for at most, at one time."""
+_NOWHERE = {"stepup_nb that never comes": 1}
+"""What the tasks need that only show that steps wait. Could they run, they would be over at once, and the cluster
+take the new worker away again before a step has come to it."""
 _PROBE = "probe"
 
 
@@ -145,7 +148,7 @@ class DaskExecutor(Executor):
         self._sums: dict[int, Sums] = {}
         self._workers: Cluster = {}
         self._wanted: Sequence[Future[int]] = ()
-        """Tasks that do nothing, and wait for a worker; only the thread's own."""
+        """Tasks that no worker can run; only the thread's own."""
         self._is_gone = False
         self._orders: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._unsent: queue.SimpleQueue[tuple[Message, str | None]] = queue.SimpleQueue()
@@ -186,9 +189,10 @@ class DaskExecutor(Executor):
 
     def _ask_for(self, number: int) -> None:
         """Let the cluster know that more could run at once: one that adapts grows when tasks wait."""
-        self._wanted = self._client.map(int, range(number), pure=False) if number else []
-        for future in self._wanted:
-            future.add_done_callback(Future.release)
+        if number != len(self._wanted) or any(future.done() for future in self._wanted):
+            self._wanted = self._client.map(
+                int, range(number), key="step-that-waits", pure=False, resources=_NOWHERE
+            )
 
     def _submit(self) -> None:
         """Hand over all jobs that have come up to now, in one message for each place."""
