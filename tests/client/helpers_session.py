@@ -27,6 +27,15 @@ def session_in(folder: Path, stem: str = "a", workers: int = 2) -> Session:
     )
 
 
+def is_asleep(thread: int) -> bool:
+    """Tell whether a thread of this process, of this native number, waits in a system call.
+
+    A signal that comes between Python's last look for one and the call would only be noticed after it: who interrupts
+    what has no end by itself has to do it now.
+    """
+    return Path(f"/proc/self/task/{thread}/stat").read_text().rpartition(")")[2].split()[0] == "S"
+
+
 def until(condition):
     """Return what the condition returns as soon as it is true."""
     deadline = time.monotonic() + LONG

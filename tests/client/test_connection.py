@@ -7,11 +7,10 @@ import signal
 import socket
 import threading
 import time
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from director.helpers_world import until
+from client.helpers_session import is_asleep, until
 
 from stepup_nb.client import connection as module
 from stepup_nb.client.connection import Connection, DirectorGone
@@ -240,12 +239,10 @@ def test_who_finds_many_knocking_is_let_in_when_there_is_room(tmp_path, monkeypa
 
 def test_an_interrupt_while_asking_ends_the_conversation_and_nothing_is_mistaken(peer, connection):
     # The answer to the broken-off request was taken for that to the next one, or half of it for a message.
-    # A signal between Python's last look for one and the system call would only be noticed after the call,
-    # which has no end here: it is sent to one who sleeps.
-    asking = Path(f"/proc/self/task/{threading.get_native_id()}/stat")
+    asking = threading.get_native_id()
 
     def answer(sock, request):
-        until(lambda: asking.read_text().rpartition(")")[2].split()[0] == "S")
+        until(lambda: is_asleep(asking))
         os.kill(os.getpid(), signal.SIGINT)
 
     peer.answer = answer

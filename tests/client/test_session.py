@@ -8,6 +8,7 @@ import time
 from itertools import pairwise
 
 import pytest
+from client.helpers_session import is_asleep
 from director.helpers_world import (
     alive,
     cell,
@@ -623,8 +624,10 @@ def test_a_wait_that_is_given_up_ends_and_no_step_with_it(session):
 
 
 def test_an_interrupted_wait_stops_no_step(notebook, session):
+    waiting = threading.get_native_id()
+
     def interrupt():
-        until(lambda: waiting_threads() == 1 and handle.state == "RUNNING")
+        until(lambda: waiting_threads() == 1 and handle.state == "RUNNING" and is_asleep(waiting))
         os.kill(os.getpid(), signal.SIGINT)
 
     handle = session.declare("runsh", "until test -e go; do sleep 0.05; done")
