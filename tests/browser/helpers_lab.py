@@ -27,7 +27,7 @@ import psutil
 App = Literal["lab", "notebook"]
 Theme = Literal["light", "dark"]
 
-LONG = 30.0
+LONG = 60.0
 """Seconds after which a condition counts as never coming true."""
 
 THEMES = {"light": "JupyterLab Light", "dark": "JupyterLab Dark"}

@@ -10,7 +10,7 @@ from stepup_nb.client.session import Place, Session
 MEET = "touch {me}; until test -e {other}; do sleep 0.01; done"
 """Ends when the other one has begun, too: two of these have met, whatever the machine does."""
 
-LONG = 30.0
+LONG = 60.0
 """Seconds after which a condition counts as never coming true."""
 
 

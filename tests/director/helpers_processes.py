@@ -16,7 +16,7 @@ from stepup_nb.director.output import LogFolder
 from stepup_nb.director.processes import run_marker
 from stepup_nb.director.reactor import Reactor
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 """Seconds after which a condition that did not come true fails its test."""
 
 
