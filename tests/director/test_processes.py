@@ -10,7 +10,6 @@ import subprocess
 import sys
 import textwrap
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -122,13 +121,23 @@ def test_with_no_room_for_a_process_a_job_is_refused_for_now(world):
 # --- what a job leaves behind --------------------------------------------------------------------
 
 
-def test_what_is_left_behind_at_work_may_finish_it(world):
+def test_what_is_left_behind_at_work_may_finish_it(world, monkeypatch):
+    # Long enough that a machine on which much else is at work gives it some processor time meanwhile.
+    monkeypatch.setattr(local, "_LINGER", 0.5)
+    monkeypatch.setattr(local, "_BUSY", 600.0)
+    looks = []
+    linger = LocalExecutor._linger
+
+    def look(*args):
+        looks.append(args)
+        linger(*args)
+
+    monkeypatch.setattr(LocalExecutor, "_linger", look)
     # As a compressor does that a script feeds: `make > >(pigz > log.gz)`. Its first thread only waits.
     code = """
-        import threading, time
+        import os, threading
         def work():
-            end = time.monotonic() + 0.5
-            while time.monotonic() < end:
+            while not os.path.exists("go"):
                 pass
         thread = threading.Thread(target=work)
         thread.start()
@@ -136,7 +145,10 @@ def test_what_is_left_behind_at_work_may_finish_it(world):
         print("complete")
     """
     (world.folder / "work.py").write_text(textwrap.dedent(code))
-    ended = world.run(f"{sys.executable} work.py & echo")
+    job = world.start(f"{sys.executable} work.py & echo")
+    world.until(lambda: len(looks) == 2)
+    (world.folder / "go").touch()
+    ended = world.wait(job)
     assert ended.leftovers == ()
     assert world.out(ended.job) == b"\ncomplete\n"
 
@@ -392,7 +404,7 @@ def test_a_child_that_is_no_job_is_left_alone(world, nap):
 # --- the end of everything -----------------------------------------------------------------------
 
 
-def test_kill_all_leaves_nothing(world, nap):
+def test_kill_all_leaves_nothing(world, nap, monkeypatch):
     for command in (
         f"trap '' TERM; sleep {nap} & sleep {nap}",
         f"env -i setsid setsid sleep {nap} & kill -STOP $$",
@@ -400,9 +412,9 @@ def test_kill_all_leaves_nothing(world, nap):
     ):
         world.start(command)
     world.until(lambda: len(alive(nap)) == 5)
-    began = time.monotonic()
+    # It ends because everybody is dead, not because its time is over.
+    monkeypatch.setattr(local, "_KILL_ALL", 600.0)
     world.executor.kill_all()
-    assert time.monotonic() - began < 1
     assert alive(nap) == []
     world.turn()
     assert not world.ended
@@ -424,9 +436,8 @@ def test_thousands_of_jobs_leave_no_descriptor_and_no_zombie(world):
 def test_a_flood_does_not_starve_the_others(world):
     floods = [world.start("exec cat /dev/zero") for _ in range(2)]
     for _ in range(10):
-        began = time.monotonic()
         world.run("echo")
-        assert time.monotonic() - began < 2
+    assert not any(job in world.ended for job in floods)
     for job in floods:
         world.executor.stop(job)
     world.wait(*floods)
