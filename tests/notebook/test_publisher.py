@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from client.helpers_session import session_in, until
+from client.helpers_session import LONG, session_in, until
 
 from stepup_nb.client.session import Session
 from stepup_nb.notebook import publisher as module
@@ -101,10 +101,10 @@ def test_a_flush_brings_the_last_word_at_once(session, publisher, screen):
     name = run(session, "echo A")
     sign(publisher, "record", name)
     session.wait([name])
-    publisher.flush()
+    publisher.flush(timeout=LONG)
     assert screen.last("record") == "A=SUCCEEDED"
     began = len(screen.sent)
-    publisher.flush()
+    publisher.flush(timeout=LONG)
     assert len(screen.sent) == began
 
 
@@ -123,7 +123,7 @@ def test_what_a_wait_was_for_is_shown_when_it_is_flushed(session, publisher, scr
     publisher.follow(live)
     for job in range(1, 6):
         session.wait([name])
-        publisher.flush()
+        publisher.flush(timeout=LONG)
         assert screen.last("a") == str(job)
         session.rerun(name)
 
@@ -133,7 +133,7 @@ def test_a_flush_of_some_leaves_the_others_to_their_time(session, publisher, scr
     names = [run(session, f"echo {word}") for word in "AB"]
     one, other = (sign(publisher, f"record {name}", name) for name in names)
     session.wait()
-    publisher.flush([one])
+    publisher.flush([one], timeout=LONG)
     assert screen.last(one.display_id) == "A=SUCCEEDED"
     assert screen.last(other.display_id) == ""
 
@@ -149,7 +149,7 @@ def test_steps_that_join_are_shown_with_all_that_is_known_of_them(session, publi
     live = sign(publisher, "record", first)
     publisher.add_steps(live, [second])
     session.wait()
-    publisher.flush()
+    publisher.flush(timeout=LONG)
     assert screen.last("record") == "A=SUCCEEDED B=SUCCEEDED"
 
 
@@ -162,7 +162,7 @@ def test_what_a_plan_declared_before_its_record_was_followed_is_in_it(session, p
     name = session.boot("plan.py").name
     session.wait()
     # Its steps have been told of by now, while nobody wanted to know; of the plan itself the row is known.
-    publisher.flush()
+    publisher.flush(timeout=LONG)
     live = Sign("late")
     live.has_children = True
     live.steps = {row["name"]: row for row in session.known_rows([name])}
@@ -173,21 +173,21 @@ def test_what_a_plan_declared_before_its_record_was_followed_is_in_it(session, p
 def test_an_output_that_is_dropped_stays_as_it_is(session, publisher, screen):
     live = sign(publisher, "record", run(session, "echo A"))
     session.wait()
-    publisher.flush()
+    publisher.flush(timeout=LONG)
     publisher.drop(live)
     publisher.add_steps(live, [run(session, "echo B")])
     session.wait()
-    publisher.flush()
+    publisher.flush(timeout=LONG)
     assert screen.last("record") == "A=SUCCEEDED"
 
 
 def test_what_looks_the_same_is_not_sent_again(session, publisher, screen):
     live = sign(publisher, "record", run(session, "echo A"))
     session.wait()
-    publisher.flush()
+    publisher.flush(timeout=LONG)
     number = len(screen.sent)
     publisher.touch(live)
-    publisher.flush()
+    publisher.flush(timeout=LONG)
     assert len(screen.sent) == number
 
 
@@ -215,7 +215,7 @@ def test_a_step_that_is_forgotten_is_shown_as_such_unless_it_was_declared_again(
     run(session, "echo B")
     session.wait()
     until(lambda: screen.last("a") == "A=DELETED")
-    publisher.flush()
+    publisher.flush(timeout=LONG)
     assert screen.last("b") == "B=SUCCEEDED"
 
 
@@ -229,7 +229,7 @@ def test_updates_belong_to_no_cell(session, screen, publisher):
     token = cell.set("the first")
     sign(publisher, "record", run(session, "echo A"))
     session.wait()
-    publisher.flush()
+    publisher.flush(timeout=LONG)
     cell.reset(token)
     assert set(seen) == {("none", "stepup-publisher")}
 
@@ -245,7 +245,7 @@ def test_an_output_that_cannot_be_drawn_hurts_no_other(session, publisher, scree
     publisher.follow(broken)
     sign(publisher, "record", name)
     session.wait()
-    publisher.flush()
+    publisher.flush(timeout=LONG)
     assert screen.last("record") == "A=SUCCEEDED"
     assert "ZeroDivisionError" in publisher.troubles[0]
     publisher.troubles.clear()

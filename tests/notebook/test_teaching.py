@@ -60,8 +60,9 @@ def test_decisions_are_told_in_sentences_under_the_cell_that_asked(kernel):
         "%stepup narrate on\n%runsh --force -p test -- until [ -e go ]; do sleep 0.01; done # A"
     )
     later = kernel.run_ok("%runsh --force -p test true # B\n!touch go\n%stepup wait")
-    said = narration(cell)
     a = "until [ -e go ]; do sleep 0.01; done # A"
+    kernel.until(lambda: any(words.endswith("goes to true # B.") for words in narration(cell)))
+    said = narration(cell)
     assert said[0] == "narrating; '%stepup narrate off' ends it"
     assert f"{a} starts in slot 0 of 'test'." in said
     assert f"true # B waits: pool 'test' is full ({a})." in said
@@ -70,7 +71,7 @@ def test_decisions_are_told_in_sentences_under_the_cell_that_asked(kernel):
     )
     assert not [data for data in later.displays if "narrat" in data["text/plain"]]
     kernel.run_ok("%stepup narrate off")
-    assert narration(cell)[0] == "narration ended"
+    kernel.until(lambda: narration(cell)[0] == "narration ended")
     before = narration(cell)
     kernel.run_ok("%runsh --force true # C\n%stepup wait")
     assert narration(cell) == before
@@ -79,30 +80,30 @@ def test_decisions_are_told_in_sentences_under_the_cell_that_asked(kernel):
 def test_who_narrates_anew_begins_anew_and_only_the_newest_sentences_are_kept(kernel):
     first = kernel.run_ok("%stepup narrate on")
     second = kernel.run_ok("import stepup_nb\nstepup_nb.narrate()")
-    assert narration(first) == ["narration ended"]
+    kernel.until(lambda: narration(first) == ["narration ended"])
     kernel.run_ok("from stepup_nb.api import runsh\nfor i in range(30): runsh(f'true {i}')\n%stepup wait")
-    head, *said = narration(second)
-    assert "earlier sentences not shown" in head
+    kernel.until(lambda: "earlier sentences not shown" in narration(second)[0])
+    _, *said = narration(second)
     assert len(said) == 20
     kernel.run_ok("stepup_nb.narrate(False)")
 
 
 def test_a_steps_name_is_no_markup_in_a_sentence(kernel):
     cell = kernel.run_ok("%stepup narrate on\n%runsh --force --name '<img src=x>&' true\n%stepup wait")
+    kernel.until(lambda: any("<img src=x>& starts" in data["text/plain"] for data in cell.displays))
     (found,) = [data for data in cell.displays if "narrat" in data["text/plain"]]
-    assert "<img src=x>& starts" in found["text/plain"]
     assert "&lt;img src=x&gt;&amp; starts" in found["text/html"] and "<img" not in found["text/html"]
     kernel.run_ok("%stepup narrate off")
 
 
 def test_a_new_director_narrates_too(kernel):
     cell = kernel.run_ok("%stepup narrate on\n%runsh --force true # before\n%stepup wait")
-    assert "true # before starts." in narration(cell)
+    kernel.until(lambda: "true # before starts." in narration(cell))
     pid = kernel.status()["director_pid"]
     kernel.run_ok(f"import os\nos.kill({pid}, 9)")
     kernel.run_ok("%runsh --force true # after\n%stepup wait")
     kernel.run_ok("%stepup narrate off")
-    assert "true # after starts." in narration(cell)
+    kernel.until(lambda: "true # after starts." in narration(cell))
     assert kernel.run_ok("%stepup narrate off").text == "nothing is narrated\n"
 
 
