@@ -36,9 +36,9 @@ def is_asleep(thread: int) -> bool:
     return Path(f"/proc/self/task/{thread}/stat").read_text().rpartition(")")[2].split()[0] == "S"
 
 
-def until(condition):
+def until(condition, patience=LONG):
     """Return what the condition returns as soon as it is true."""
-    deadline = time.monotonic() + LONG
+    deadline = time.monotonic() + patience
     while not (found := condition()):
         assert time.monotonic() < deadline, "this never became true"
         time.sleep(0.005)

@@ -20,9 +20,13 @@ PATIENCE = 60.0
 """Seconds after which a condition that did not come true fails its test."""
 
 
-def until(condition: Callable[[], object], turn: Callable[[], None] | None = None) -> None:
+def until(
+    condition: Callable[[], object],
+    turn: Callable[[], None] | None = None,
+    patience: float = PATIENCE,
+) -> None:
     """Wait for a condition; turn a loop meanwhile, if there is one."""
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + patience
     while not condition():
         assert time.monotonic() < deadline, "this did not become true in time"
         if turn is not None:

@@ -452,7 +452,8 @@ def test_a_cluster_that_adapts_grows_when_there_is_work(notebook, pool):
         for number in range(4):
             command = f"until [ -e go ]; do sleep 0.02; done; echo {number}"
             session.declare("runsh", command, name=f"s{number}", pool=pool)
-        until(lambda: len(running(session)) == 2)
+        # Two workers have to be started for that, as processes of their own.
+        until(lambda: len(running(session)) == 2, patience=100.0)
         notebook.write("go", "")
         session.wait()
         assert {step["state"] for step in session.status()["steps"]} == {"SUCCEEDED"}

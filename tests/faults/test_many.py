@@ -83,6 +83,11 @@ HERD = """
 """
 
 SESSIONS = """
+    from stepup_nb.client import launch
+
+    # So many directors at once take longer to start than one may.
+    launch.START_WITHIN = 100.0
+
     def wants():
         session = Session(place, workers=2)
         session.declare("runsh", f"echo {os.getpid()} > mine", out="mine", name="mine")
