@@ -194,7 +194,7 @@ class Publisher:
         with self._lock:
             self._soil(live)
 
-    def flush(self, lives: Iterable[Live] | None = None, timeout: float = 2.0) -> None:
+    def flush(self, lives: Iterable[Live] | None = None, timeout: float = 10.0) -> None:
         """Bring outputs up to date now, and return when the updates are out."""
         end = time.monotonic() + timeout
         with self._lock:

@@ -593,6 +593,8 @@ def _wrapped(text: str, margin: str) -> list[str]:
     """The text in lines of at most `COLUMNS` columns, broken between words where they are short enough."""
     # Wide characters take two columns, which textwrap does not know.
     columns = COLUMNS if ansi.width(text) == len(text) else (COLUMNS + len(margin)) // 2
-    return textwrap.wrap(
+    lines = textwrap.wrap(
         text, columns, initial_indent=margin, subsequent_indent=margin, break_on_hyphens=False
     )
+    # It leaves a blank that fills a line before a word that has to be broken.
+    return [line.rstrip() for line in lines]

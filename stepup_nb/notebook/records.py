@@ -278,7 +278,8 @@ class Records:
         """Leave everything as it is from now on."""
         if self.publisher is not None:
             self.freeze()
-            self.publisher.flush()
+            # A kernel that ends is not given more.
+            self.publisher.flush(timeout=1.0)
             self.publisher.close()
 
     # --- displays ------------------------------------------------------------------------------

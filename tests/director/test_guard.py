@@ -66,11 +66,14 @@ def full_house(house, nap):
 def test_when_one_of_the_three_is_killed_nothing_of_the_steps_is_left(house, nap, victim):
     found = full_house(house, nap)
     pid = {"kernel": found.kernel.pid, "director": found.director, "guard": found.guard}[victim]
+    began = time.monotonic()
     os.kill(pid, signal.SIGKILL)
     if victim == "kernel":
         found.kernel.wait()
     until(lambda: not alive(nap))
+    assert time.monotonic() - began < 2
     until(lambda: not is_alive(found.director) and not is_alive(found.guard))
+    assert time.monotonic() - began < 2
 
 
 def test_when_kernel_and_director_are_killed_together_nothing_is_left(house, nap):

@@ -802,7 +802,7 @@ def test_the_environment_of_the_kernel_says_that_there_are_none(notebook, monkey
 @pytest.mark.parametrize(
     "victims", [("kernel",), ("director",), ("guard",), ("director", "guard"), ("guard", "director")]
 )
-def test_whoever_is_killed_those_that_wait_are_gone(notebook, victims):
+def test_whoever_is_killed_those_that_wait_are_gone_in_two_seconds(notebook, victims):
     project(notebook)
     kernel = KernelProcess(
         notebook,
@@ -822,6 +822,7 @@ def test_whoever_is_killed_those_that_wait_are_gone(notebook, victims):
         os.kill(pids[victim], signal.SIGSTOP)
     for victim in victims:
         os.kill(pids[victim], signal.SIGKILL)
+    began = time.monotonic()
 
     def are_gone() -> bool:
         looks = [(processes.look(pid), born) for pid, born in waiting.items()]
@@ -830,6 +831,7 @@ def test_whoever_is_killed_those_that_wait_are_gone(notebook, victims):
         )
 
     until(are_gone)
+    assert time.monotonic() - began < 2
     kernel.close()
 
 

@@ -162,7 +162,12 @@ def test_reloading_keeps_the_session(new_kernel):
 # --- steps in the background, records -------------------------------------------------------------
 
 
+PATIENT = "from stepup_nb.notebook.publisher import Publisher; Publisher.flush.__defaults__ = (None, 100.0)"
+"""Has whoever waits wait for what is shown as long as it takes, as long as a busy machine may need for it."""
+
+
 def test_cells_return_while_their_steps_run(kernel):
+    kernel.run_ok(PATIENT)
     kernel.run_ok("%pool test 2")
     first = kernel.run_ok(
         f"%%runsh --pool test --out a.txt\n{until('go')}\necho A > a.txt; echo made A", cell="a"
@@ -177,10 +182,10 @@ def test_cells_return_while_their_steps_run(kernel):
     assert "● RUNNING" in first.record["text/plain"]
     (kernel.folder / "go").touch()
     kernel.run_ok("%stepup wait", cell="c")
-    # The last update is out when the wait returns, or on a busy machine soon after.
-    kernel.until(lambda: first.record["text/plain"].startswith("1 step: 1 succeeded"))
+    # The last update is out when the wait returns.
+    assert first.record["text/plain"].startswith("1 step: 1 succeeded")
     assert "made A" in first.record["text/plain"]
-    kernel.until(lambda: second.record["text/plain"].startswith("3 steps: 3 succeeded"))
+    assert second.record["text/plain"].startswith("3 steps: 3 succeeded")
 
 
 def test_a_record_is_html_and_text_and_what_steps_print_is_never_markup(kernel):
@@ -377,10 +382,12 @@ def test_an_interrupt_ends_the_wait_and_no_step(kernel, code):
     ],
 )
 def test_a_wait_can_stand_anywhere(kernel, code):
+    kernel.run_ok(PATIENT)
     declared = kernel.run_ok("h = %runsh echo A", cell="a")
     assert kernel.run_ok(code, cell="b").is_ok
     assert kernel.value("h.state") == "SUCCEEDED"
-    # A wait has records drawn within two seconds; on a busy machine they may come later.
+    if "await h" not in code and "h.wait" not in code:
+        assert "1 succeeded" in declared.record["text/plain"]
     kernel.until(lambda: "1 succeeded" in declared.record["text/plain"])
 
 
@@ -981,7 +988,7 @@ def test_nothing_outlives_the_kernel(new_kernel, end):
     kernel.until(lambda: len([p for p in kernel.descendants() if p.name() == "sleep"]) >= 4)
     processes = kernel.descendants()
     getattr(kernel, end)()
-    kernel.until(lambda: all_dead(processes))
+    kernel.until(lambda: all_dead(processes), timeout=2.0)
 
 
 def test_a_lost_director_is_told_and_replaced(new_kernel):

@@ -8,7 +8,7 @@ import unicodedata
 from html.parser import HTMLParser
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from stepup_nb.notebook import record
@@ -412,6 +412,7 @@ def test_whatever_is_in_a_row_the_record_is_text_of_a_closed_set(rows, notes, no
 
 
 @given(st.lists(ROWS, max_size=13), st.lists(TEXTS, max_size=2))
+@example([{"reason": "0" * 22 + "\x1f" * 5 + "\t" + "\b" * 2 + "0" * 35 + "\u0e5c"}], [])
 def test_the_plain_text_is_at_most_100_columns_wide(rows, notes):
     for line in record.render(rows, now=NOW, notes=notes)["text/plain"].split("\n"):
         assert sum(2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in line) <= 100
