@@ -393,6 +393,8 @@ class Engine(Amending):
     def _stopped(self, step: Step | None, job: Job) -> None:
         if job.stop is Stop.TIMEOUT:
             self._end(step, job, Outcome.TIMED_OUT, f"stopped after its time-out of {job.timeout:g} s")
+        elif step is not None and step.job is job and step.state is FAILED:
+            self._end(step, job, Outcome.FAILED, step.reason)
         else:
             self._end(step, job, Outcome.CANCELLED, "cancelled by the user")
 
@@ -595,8 +597,10 @@ class Engine(Amending):
             if job.is_launched:
                 self._look_at_made(step, job)
         if step.state is not RUNNING:
-            # Put back or retired while the job was being stopped.
+            # Put back, given up or retired while the job was being stopped.
             self._review.append(step)
+            if outcome is Outcome.FAILED and step.state is FAILED:
+                self._out.lines.append(LogLine("FAIL", step.key, job.id))
             return
         if outcome is Outcome.SUCCEEDED:
             if step.spec.duration is None and job.ended is not None:

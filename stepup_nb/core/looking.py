@@ -17,6 +17,7 @@ from stepup_nb.core.model import (
     FAILED,
     PENDING,
     QUEUED,
+    RUNNING,
     SUCCEEDED,
     Content,
     File,
@@ -24,8 +25,10 @@ from stepup_nb.core.model import (
     FileState,
     Glob,
     Look,
+    Outcome,
     Scope,
     Step,
+    Stop,
 )
 from stepup_nb.core.moving import RUN, STARTUP, WATCH, Looking, Moving, state_while_making
 
@@ -106,9 +109,32 @@ class Seeing(Moving):
         if maker.state is SUCCEEDED and maker.record is not None:
             if maker.record.content_of_output(file.path) != content:
                 what = "is missing" if content is None else "changed"
+                self._count_spoilt(file)
                 self._pend(maker, f"output '{file.path}' {what}")
         else:
             self._set_file(file, state_while_making(file))
+
+    def _count_spoilt(self, file: File) -> None:
+        """A file is to be made again that jobs are reading: if one of them has changed it, that must have an end."""
+        for reader in list(file.consumers.values()):
+            job = reader.job
+            if reader.state is not RUNNING or job is None or job.stop is not None:
+                continue
+            read = job.inputs.get(file.path)
+            if read is None or read.content == file.content:
+                continue
+            reader.putbacks += 1
+            if reader.putbacks > PUT_BACKS:
+                reader.token = 0
+                self._stop(reader, Stop.PUT_BACK)
+                self._move(
+                    reader, FAILED, f"input '{file.path}' changed while it ran, {reader.putbacks} times"
+                )
+                self._let_down(reader)
+                if reader.job is None:
+                    # Its command had ended already.
+                    job.outcome = Outcome.FAILED
+                    self._out.lines.append(LogLine("FAIL", reader.key, job.id))
 
     def _content_changed(self, file: File, was_seen: bool) -> None:
         content = file.content

@@ -73,11 +73,17 @@ def test_an_input_that_vanishes_during_the_job_puts_it_back() -> None:
     assert sim.wait() == "done"
 
 
+@pytest.mark.parametrize("is_seen", [False, True])
 @pytest.mark.parametrize("is_made_anew", [False, True])
-def test_a_step_that_changes_its_own_built_input_is_put_back_and_then_fails(is_made_anew: bool) -> None:
-    # Each time its supplier made the input again, which put it back, and so on for ever.
+def test_a_step_that_changes_its_own_built_input_is_put_back_and_then_fails(
+    is_made_anew: bool, is_seen: bool
+) -> None:
+    # Each time its supplier made the input again, which put it back, and so on for ever. So it was once more where
+    # somebody else looked at the input while the step ran: its supplier was put back then, and it with it, uncounted.
     def spoil(sim: Sim) -> None:
         sim.write("x", f"spoilt at {sim.now}")
+        if is_seen:
+            sim.look_again("x")
 
     def vary(sim: Sim) -> None:
         sim.commands["make"].writes = {"x": f"{sim.now}"}
@@ -88,6 +94,9 @@ def test_a_step_that_changes_its_own_built_input_is_put_back_and_then_fails(is_m
     sim.wait()
     assert sim.started.count("use") == PUT_BACKS + 1
     assert sim["use"].reason == "input 'x' changed while it ran, 3 times"
+    assert [line.step for line in sim.log if line.tag == "FAIL"] == ["runsh use"]
+    outcomes = [str(job.outcome) for job in sim.history if job.step == "runsh use"]
+    assert outcomes == ["cancelled"] * PUT_BACKS + ["failed"]
     assert sim.state("make") == "SUCCEEDED"
 
 

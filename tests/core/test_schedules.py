@@ -77,6 +77,11 @@ def check_seeds(seeds: Iterable[int], length: int) -> None:
         (20878, 70),  # a retired step whose output another one took over and forgot
         (21847, 70),  # a circle through a name that got another meaning when its step was replaced
         (22869, 70),  # a static file that a cell which raises had taken back
+        (
+            36231,
+            60,
+        ),  # a step that changes its own input, which another one looks at meanwhile: that had no end
+        (43215, 60),  # the same, while the look at what the step has made is under way
     ],
 )
 def test_seeds_that_broke_a_rule_once(seed: int, length: int) -> None:
