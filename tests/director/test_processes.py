@@ -186,7 +186,7 @@ UNMARKED = python(
 def test_what_cannot_be_attributed_dies_with_the_last_job_it_may_belong_to(world, gate, nap):
     longer = world.start("read x < gate")
     assert world.run(*UNMARKED, nap).leftovers == ()
-    assert len(alive(nap)) == 1
+    world.until(lambda: len(alive(nap)) == 1)
     later = world.start("sleep 600")
     gate.open()
     assert world.wait(longer).leftovers == ("sleep",)

@@ -46,6 +46,8 @@ def test_a_job_does_not_die_with_the_thread_that_started_it(world, nap):
     thread = threading.Thread(target=lambda: jobs.append(world.start("/bin/sleep", nap)))
     thread.start()
     thread.join()
+    # It shows its words a moment after it was started.
+    world.until(lambda: alive(nap))
     (pid,) = alive(nap)
     asked = world.run(
         sys.executable,
