@@ -29,6 +29,9 @@ _libc = ctypes.CDLL(None, use_errno=True)
 KERNEL_GONE = 3
 """Exit status where the kernel had ended before anything was done."""
 
+_IN_ORDER = 1.0
+"""Seconds for a director whose kernel has ended to end by itself, with all that it runs."""
+
 _PATIENCE = 10.0
 """Seconds after which what SIGKILL could not end is left to the system: it dies when that lets go of it."""
 
@@ -75,6 +78,11 @@ def main() -> int:
             _clear(sys.argv[2])
             return code if code >= 0 else 128 - code
         if kernel_end in ready or signal.SIGTERM in os.read(woken, 64):
+            if kernel_end in ready:
+                # Not at once by force: whoever kills this process in the next moment would find nobody left to
+                # kill the steps. The director closes its database, too.
+                os.kill(director, signal.SIGTERM)
+                select.select([director_end], [], [], _IN_ORDER)
             _kill_all()
             _clear(sys.argv[2])
             return 0

@@ -120,19 +120,39 @@ FOUR_STEPS = """
 
 
 @with_processes
-def test_two_seconds_after_a_killed_kernel_nothing_is_alive(notebook, kernels, runtime):
+@pytest.mark.parametrize("does_hang", [False, True])
+def test_two_seconds_after_a_killed_kernel_nothing_is_alive(notebook, kernels, runtime, does_hang):
     word = f"34{os.getpid()}"
     kernel = kernels(notebook, FOUR_STEPS.format(word=word))
     director = kernel.tells()
     guard = parent_of(director)
     until(lambda: len(alive(word)) == 8)
     assert len(list(runtime.iterdir())) == 1
+    if does_hang:
+        os.kill(director, signal.SIGSTOP)
     kernel.kill()
     begin = time.monotonic()
     until(lambda: not (alive(word) or is_there(director) or is_there(guard)))
     assert time.monotonic() - begin < 2
     # What lay in memory, or cost a place in a folder, is gone too.
     assert list(runtime.iterdir()) == []
+
+
+@with_processes
+def test_a_director_whose_kernel_was_killed_ends_in_order_and_its_steps_before_it(notebook, kernels):
+    # The guard killed the director first: who killed the guard in that moment had the steps live on.
+    word = f"36{os.getpid()}"
+    kernel = kernels(notebook, FOUR_STEPS.format(word=word))
+    director = kernel.tells()
+    guard = parent_of(director)
+    until(lambda: len(alive(word)) == 8)
+    kernel.kill()
+    until(lambda: not is_there(director))
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(guard, signal.SIGKILL)
+    until(lambda: not is_there(guard))
+    assert alive(word) == []
+    assert not list(notebook.folder.glob("*-wal")), "the database was closed"
 
 
 @with_processes
