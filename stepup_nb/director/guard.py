@@ -82,7 +82,9 @@ def main() -> int:
                 # Not at once by force: whoever kills this process in the next moment would find nobody left to
                 # kill the steps. The director closes its database, too.
                 os.kill(director, signal.SIGTERM)
-                select.select([director_end], [], [], _IN_ORDER)
+                ends.unregister(kernel_end)
+                ends.unregister(woken)
+                ends.poll(_IN_ORDER * 1000)
             _kill_all()
             _clear(sys.argv[2])
             return 0
